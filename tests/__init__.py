@@ -1,0 +1,1 @@
+"""Tests of the appliance, on real stores and real sockets."""

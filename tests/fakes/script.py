@@ -1,0 +1,96 @@
+"""What the fake model server does with one message: read from directives in the message itself. No I/O.
+
+A directive is anything in double square brackets, words with or without a value:
+
+    Hello [[tokens=200 delay=20ms first=100ms]]
+
+    tokens=N        answer N words (default 12)            word=X      say X1 X2 … instead of w1 w2 …
+    delay=T         wait T between words (20ms, 0.5s)       first=T     wait T before the first byte
+    echo            answer the message without directives   endless     never stop, whatever max_tokens says
+    status=N        answer this HTTP status                 retry_after=T   with this Retry-After header
+    hang            accept and never answer                 hang_after=N    stop sending after N words
+    break_after=N   cut the connection after N words        end_after=N     end the answer early but politely
+    error_after=N   say an error in the stream after N      garbage_after=N send something unreadable after N
+    fail_times=N    the troubles above happen only the first N times this very message is asked
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+DIRECTIVE = re.compile(r"\[\[(.*?)\]\]")
+ENDLESS_DELAY_S = 0.001
+"""An endless answer without a delay would eat the core all tests share."""
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """How one call is answered."""
+
+    tokens: int = 12
+    delay: float = 0.0
+    first: float = 0.0
+    word: str = "w"
+    echo: bool = False
+    endless: bool = False
+    status: int = 200
+    retry_after: float | None = None
+    hang: bool = False
+    hang_after: int | None = None
+    break_after: int | None = None
+    end_after: int | None = None
+    error_after: int | None = None
+    garbage_after: int | None = None
+    fail_times: int | None = None
+
+    def healthy(self) -> "Script":
+        """Return this script without its troubles."""
+        return Script(
+            tokens=self.tokens,
+            delay=self.delay,
+            first=self.first,
+            word=self.word,
+            echo=self.echo,
+            endless=self.endless,
+        )
+
+
+def read(message: str, mode: str = "") -> Script:
+    """Read the directives of a message; those of the server's mode win.
+
+    Raises:
+        ValueError: a directive is misspelt, so that a test fails loudly instead of testing nothing.
+    """
+    words = " ".join([*DIRECTIVE.findall(message), mode]).split()
+    return msgspec.convert(dict(_directive(word) for word in words), Script, strict=False)
+
+
+def _directive(word: str) -> tuple[str, object]:
+    name, _, value = word.partition("=")
+    if name not in Script.__struct_fields__:
+        raise ValueError(f"the fake model knows no directive {name!r}")
+    return name, _seconds(value) if name in ("delay", "first", "retry_after") else value or True
+
+
+def _seconds(value: str) -> float:
+    return float(value[:-2]) / 1000 if value.endswith("ms") else float(value.removesuffix("s"))
+
+
+def words(script: Script, message: str) -> Iterator[str]:
+    """Yield the pieces of the answer; joined without anything between they are the whole text."""
+    if script.echo:
+        said = DIRECTIVE.sub("", message).split()
+    else:
+        numbers = itertools.count(1) if script.endless else range(1, script.tokens + 1)
+        said = (f"{script.word}{n}" for n in numbers)  # type: ignore[assignment]
+    for n, word in enumerate(said):
+        yield f" {word}" if n else word
+
+
+def expected_text(message: str, max_tokens: int | None = None) -> str:
+    """Return the whole answer the fake model gives to `message` when nothing goes wrong."""
+    script = read(message)
+    if script.endless and max_tokens is None:
+        raise ValueError("an endless answer has no whole text")
+    return "".join(itertools.islice(words(script, message), max_tokens))
