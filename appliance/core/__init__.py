@@ -1,0 +1,1 @@
+"""The shared core: four tiers, imports go down only (DESIGN part 3)."""

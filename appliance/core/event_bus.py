@@ -1,0 +1,35 @@
+"""Hints over pub/sub. Nothing may depend on one: each has a row or key behind it that is polled (PROTOCOLS 8.4)."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Literal
+
+import msgspec
+
+from appliance.core.errors import StoreAway
+from appliance.core.redis import Redis, answering
+
+Topic = Literal["agent", "model", "abort", "config", "health"]
+
+
+async def publish(redis: Redis, topic: Topic, kind: str, **facts: object) -> None:
+    """Tell everybody who listens now; a Redis that is away is no error, since this is only a hint."""
+    with suppress(StoreAway):
+        async with answering():
+            await redis.data.publish(redis.keys.channel(topic), msgspec.json.encode({"type": kind, **facts}))
+
+
+async def listen(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
+    """Yield hints on `topics` as they arrive.
+
+    Raises:
+        StoreAway: the connection broke or stayed silent to a ping; call again.
+    """
+    async with answering(), redis.block.pubsub() as channel:
+        await channel.subscribe(*(redis.keys.channel(topic) for topic in topics))
+        while True:
+            message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
+            if message is None:
+                await channel.ping()  # a half-open socket gives no error by itself
+            elif message["type"] == "message":
+                yield msgspec.json.decode(message["data"])

@@ -1,0 +1,74 @@
+"""Every Redis key, stream and channel, in one place (PROTOCOLS 6.1, 7.1, 8; DESIGN part 5).
+
+`Keys` carries the prefix (`REDIS_KEY_PREFIX`), so that one Redis can hold several clusters, and with `{name}:` as prefix
+all keys share one slot of a Redis Cluster. Names ending in `_TTL_S` are the lives of the keys beside them.
+"""
+
+from dataclasses import dataclass
+
+AGENT_TTL_S = 3600
+"""A record of an agent that no longer beats stays this long for people to see, then goes."""
+EVENTS_TTL_S = 2 * 3600
+"""Events of a conversation are kept at least an hour after its last turn (PROTOCOLS 8.3)."""
+EVENTS_MAX = 20_000
+"""Entries one conversation's stream may hold, about."""
+WAKE_TTL_S = 60
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of all keys under one prefix."""
+
+    prefix: str
+
+    @property
+    def generation(self) -> str:
+        """Uuid written by `initialise`; absent = Redis lost its data."""
+        return f"{self.prefix}generation"
+
+    @property
+    def epoch(self) -> str:
+        """Cached copy of the epoch; only rises."""
+        return f"{self.prefix}epoch"
+
+    @property
+    def primary(self) -> str:
+        """Hash holder, boot, epoch, seq: the lease of the primary."""
+        return f"{self.prefix}primary"
+
+    @property
+    def agents(self) -> str:
+        """Set of agent ids ever seen and not forgotten."""
+        return f"{self.prefix}agents"
+
+    def agent(self, agent_id: str) -> str:
+        """Hash: the registry's record of one agent."""
+        return f"{self.prefix}agent:{agent_id}"
+
+    def boot(self, boot: str) -> str:
+        """Liveness of one boot: there while its keeper beats."""
+        return f"{self.prefix}boot:{boot}"
+
+    def suspects(self, boot: str) -> str:
+        """Zset voter → Redis ms: who saw this boot's liveness connection end."""
+        return f"{self.prefix}suspects:{boot}"
+
+    def wake(self, boot: str) -> str:
+        """Stream that ends a runner's current blocking read."""
+        return f"{self.prefix}wake:{boot}"
+
+    def events(self, conversation: str) -> str:
+        """Stream: everything a client of this conversation sees."""
+        return f"{self.prefix}conv:{conversation}:events"
+
+    def attempts(self, conversation: str) -> str:
+        """Hash turn → newest opened attempt, its agent and where its events start."""
+        return f"{self.prefix}conv:{conversation}:attempts"
+
+    def session(self, conversation: str) -> str:
+        """JSON: working memory of a conversation."""
+        return f"{self.prefix}session:{conversation}"
+
+    def channel(self, topic: str) -> str:
+        """Pub/sub channel of hints: agent, model, abort, config or health."""
+        return f"{self.prefix}events:{topic}"

@@ -1,0 +1,232 @@
+"""PostgreSQL: one pool a process, named statements from .sql files, migrations under an advisory lock.
+
+Statements are autocommit unless a transaction is opened: accept, claim, commit, release and elect are one round trip
+each, so that no client can stop while it holds a lock (PROTOCOLS 6.2).
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from appliance.core.errors import Conflict, NotFound, Overloaded, StaleEpoch, StoreAway, StoreUnfit
+from appliance.core.settings import Settings
+
+Row = dict[str, Any]
+Phase = Literal["pre", "post"]
+
+WAIT_FOR_CONNECTION_S = 3.0
+_MIGRATION_LOCK = 0x6E657875  # "nexu"
+_OLDEST = 16
+_REFUSALS = {"NX404": NotFound, "NX409": Conflict, "NX429": Overloaded, "NXEPO": StaleEpoch}
+_RETRIED = {"40P01", "55P03"}  # deadlock, lock time-out: never read as "0 rows" (PROTOCOLS 7.2)
+_RETRIES = 5
+
+
+class Postgres:
+    """A pool of connections and the named statements of `sql/queries/`."""
+
+    def __init__(self, settings: Settings, *, application: str) -> None:
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Row]] = AsyncConnectionPool(
+            settings.postgres_url,
+            kwargs=connection_options(settings, application),
+            min_size=2,
+            max_size=settings.postgres_pool_size,
+            timeout=WAIT_FOR_CONNECTION_S,
+            open=False,
+            check=None,
+            reconnect_timeout=5,
+        )
+
+    async def open(self) -> None:
+        """Begin to connect; does not wait for the server."""
+        await self._pool.open()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    async def rows(self, name: str, /, **values: object) -> list[Row]:
+        """Run the named statement and return its rows.
+
+        Raises:
+            StoreAway: PostgreSQL does not answer. NotFound, Conflict, Overloaded, StaleEpoch: a function refused.
+        """
+        for attempt in range(_RETRIES):
+            try:
+                return await self._run(name, values)
+            except psycopg.errors.OperationalError as error:
+                if error.sqlstate not in _RETRIED or attempt == _RETRIES - 1:
+                    raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
+        raise StoreAway("PostgreSQL was too busy with locks")
+
+    async def _run(self, name: str, values: Mapping[str, object]) -> list[Row]:
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(statement(name), values)
+                return await cursor.fetchall() if cursor.description else []
+        except PoolTimeout as error:
+            raise StoreAway("PostgreSQL does not answer", cause="no connection in time") from error
+        except psycopg.Error as error:
+            if error.sqlstate in _REFUSALS:
+                detail = error.diag.message_primary or ""
+                raise _REFUSALS[error.sqlstate](detail) from None
+            raise
+
+    async def row(self, name: str, /, **values: object) -> Row | None:
+        """Run the named statement and return its first row, or None."""
+        found = await self.rows(name, **values)
+        return found[0] if found else None
+
+    async def value(self, name: str, /, **values: object) -> Any:
+        """Run the named statement and return the first column of its first row, or None."""
+        found = await self.row(name, **values)
+        return next(iter(found.values())) if found else None
+
+
+def connection_options(settings: Settings, application: str) -> dict[str, Any]:
+    """Return what every connection of ours is opened with; the password stays out of the URL."""
+    return {
+        "autocommit": True,
+        "row_factory": dict_row,
+        "password": settings.postgres_password.get_secret_value() or None,
+        "application_name": application,
+        "connect_timeout": 3,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 3000,
+        "options": "-c lock_timeout=1s -c statement_timeout=10s -c idle_in_transaction_session_timeout=500ms",
+    }
+
+
+@cache
+def _statements() -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for file in sorted((files("appliance.core") / "sql" / "queries").iterdir(), key=lambda entry: entry.name):
+        for part in re.split(r"^-- name: ", file.read_text(), flags=re.MULTILINE)[1:]:
+            name, text = part.split("\n", 1)
+            if name.strip() in found:
+                raise ValueError(f"two statements are called {name.strip()}")
+            found[name.strip()] = text.strip().rstrip(";").encode()
+    return found
+
+
+def statement(name: str) -> bytes:
+    """Return the text of a named statement of `sql/queries/*.sql`; KeyError when there is none."""
+    return _statements()[name]
+
+
+@asynccontextmanager
+async def listening(settings: Settings, channel: str) -> AsyncIterator[psycopg.AsyncConnection[Row]]:
+    """Hold a connection of its own on which `channel`'s NOTIFYs arrive.
+
+    Raises:
+        StoreAway: PostgreSQL does not answer.
+    """
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            settings.postgres_url, **connection_options(settings, f"listen {channel}")
+        )
+    except psycopg.Error as error:
+        raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
+    async with connection:
+        await connection.execute(b"listen " + channel.encode())
+        yield connection
+
+
+async def notified(connection: psycopg.AsyncConnection[Row], within_s: float) -> bool:
+    """Wait for a NOTIFY on a `listening` connection; False when none came in time.
+
+    Raises:
+        StoreAway: the connection broke; open a new one.
+    """
+    try:
+        async for _ in connection.notifies(timeout=within_s, stop_after=1):
+            return True
+    except psycopg.Error as error:
+        raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
+    return False
+
+
+async def migrate(settings: Settings, phase: Phase) -> list[str]:
+    """Apply the migrations of one phase that are not applied yet and return their names.
+
+    `NNNN_pre_*.sql` is safe before new code runs, `NNNN_post_*.sql` after it. Several programs may call this at once.
+
+    Raises:
+        StoreUnfit: the server is too old, or an applied file was changed afterwards.
+        StoreAway: PostgreSQL does not answer.
+    """
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            settings.postgres_url, **(connection_options(settings, "migrate") | {"options": ""})
+        ) as connection:
+            check_version(connection.info.server_version)
+            await connection.execute("select pg_advisory_lock(%s)", [_MIGRATION_LOCK])
+            return [name for name in _migrations(phase) if await _apply(connection, name)]
+    except psycopg.OperationalError as error:
+        raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
+
+
+def check_version(server_version: int) -> str:
+    """Return one sentence about what was found.
+
+    Raises:
+        StoreUnfit: older than PostgreSQL 16.
+    """
+    major = server_version // 10000
+    if major < _OLDEST:
+        raise StoreUnfit(f"PostgreSQL {major} was found; {_OLDEST} or newer is needed")
+    return f"PostgreSQL {major}.{server_version % 10000}"
+
+
+def _migrations(phase: Phase) -> list[str]:
+    folder = files("appliance.core") / "sql" / "migrations"
+    return sorted(entry.name for entry in folder.iterdir() if f"_{phase}_" in entry.name)
+
+
+async def _apply(connection: psycopg.AsyncConnection[Row], name: str) -> bool:
+    text = (files("appliance.core") / "sql" / "migrations" / name).read_text()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    async with connection.transaction():
+        await connection.execute(
+            "create table if not exists migrations("
+            "name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+        )
+        found = await (await connection.execute("select sha256 from migrations where name = %s", [name])).fetchone()
+        if found and found["sha256"] != digest:
+            raise StoreUnfit(f"migration {name} was changed after it was applied; add a new file instead")
+        if found:
+            return False
+        await connection.execute(text.encode())
+        await connection.execute("insert into migrations(name, sha256) values (%s, %s)", [name, digest])
+    return True
+
+
+async def wait_until_answering(settings: Settings, within_s: float) -> None:
+    """Return when PostgreSQL answers a query.
+
+    Raises:
+        StoreAway: it did not within `within_s`.
+    """
+    deadline = asyncio.get_running_loop().time() + within_s
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                settings.postgres_url, **connection_options(settings, "wait")
+            ) as connection:
+                await connection.execute("select 1")
+            return
+        except psycopg.Error as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise StoreAway("PostgreSQL does not answer", cause=str(error).split("\n")[0]) from error
+        await asyncio.sleep(0.1)

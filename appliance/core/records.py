@@ -1,0 +1,153 @@
+"""Frozen records that travel between rooms. Times are seconds; `_ms` says milliseconds; ids are text uuids."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+DEFAULT_TENANT = "default"
+
+
+class Role(StrEnum):
+    """What an agent is in its cluster."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    STANDBY = "standby"
+
+
+class Status(StrEnum):
+    """Where an agent is in its life."""
+
+    STARTING = "starting"
+    ACTIVE = "active"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class TaskState(StrEnum):
+    """Where a task (a turn is one) is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"  #: for the turn before it, an approval or children
+    DONE = "done"
+    FAILED = "failed"
+    DEAD = "dead"  #: failed for good, kept for a person to look at
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self in (TaskState.DONE, TaskState.FAILED, TaskState.DEAD, TaskState.CANCELLED)
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """One agent as the registry knows it; `beat_age_s` is by Redis' clock at the moment of the view."""
+
+    id: str
+    role: Role = Role.SECONDARY
+    status: Status = Status.STARTING
+    boot: str = ""
+    host: str = ""
+    port: int = 0
+    liveness_port: int = 0
+    keeper_pid: int = 0
+    runner_pid: int = 0
+    models: tuple[str, ...] = ()
+    current_load: int = 0
+    max_load: int = 0
+    queued: int = 0
+    config_epoch: int = 0
+    beat_age_s: float = 0.0
+    boot_alive: bool = False  #: whether its boot key is there
+    started_at: float = 0.0
+    loop_lag_ms: float = 0.0
+    version: str = ""
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether its own record says primary; the lease decides (`ClusterView.primary`)."""
+        return self.role is Role.PRIMARY
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """One consistent read of the registry."""
+
+    agents: tuple[Agent, ...]
+    generation: str | None
+    epoch: int
+    primary_id: str | None
+    redis_time: float
+
+    def agent(self, agent_id: str) -> Agent | None:
+        """Return the agent with this id, or None."""
+        return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person who may sign in."""
+
+    id: str
+    name: str
+    role: str = "operator"
+    tenant_id: str = DEFAULT_TENANT
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One user message and all that answers it, as its ledger row says."""
+
+    id: str
+    conversation_id: str
+    user_id: str
+    turn_no: int
+    state: TaskState
+    attempt: int
+    text: str = ""
+    reason: str = ""
+    crash_count: int = 0
+    fail_count: int = 0
+    owner_boot: str | None = None
+    tenant_id: str = DEFAULT_TENANT
+    trace_id: str = ""
+    cancel_requested: bool = False
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What the ledger answers to a message: committed, and where it stands."""
+
+    turn: Turn
+    message_id: str
+    duplicate: bool
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One committed message of a conversation."""
+
+    id: str
+    turn_id: str
+    turn_no: int
+    role: str
+    text: str
+    agent_id: str = ""
+    model: str = ""
+    meta: dict[str, Any] = msgspec.field(default_factory=dict)
+    created_at: float = 0.0
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """A chat."""
+
+    id: str
+    title: str
+    updated_at: float = 0.0
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing a client of a conversation sees; `cursor` is `generation-streamid` (PROTOCOLS 8.3)."""
+
+    type: str
+    cursor: str
+    turn: str = ""
+    attempt: int = 0
+    data: dict[str, Any] = msgspec.field(default_factory=dict)

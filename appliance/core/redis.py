@@ -1,0 +1,147 @@
+"""Redis: three clients with one job each, and the function library that holds every atomic step.
+
+redis-py retries writes ten times and waits 5 s by default; here nothing is retried behind the caller's back:
+`ctl` 0.3 s for beats and leases, `data` 2 s for work, `block` for the one blocking read of a process.
+A Redis await must never be cancelled (a half-read reply belongs to the next caller): cancel around it.
+"""
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from appliance.core.errors import NoAttempt, NoGeneration, StaleAttempt, StaleEpoch, StoreAway, StoreUnfit
+from appliance.core.keys import Keys
+from appliance.core.settings import CONTROL_CALL_S, Settings
+
+LIBRARY = "nexus"
+DATA_CALL_S = 2.0
+BLOCK_S = 1.0
+_REFUSALS = {
+    "STALE_EPOCH": StaleEpoch,
+    "STALE_ATTEMPT": StaleAttempt,
+    "NO_ATTEMPT": NoAttempt,
+    "NO_GENERATION": NoGeneration,
+}
+_MODULES = {"ReJSON": "JSON", "search": "search"}
+
+
+class Redis:
+    """The three clients, the keys, and typed calls of the library's functions."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.keys = Keys(settings.redis_key_prefix)
+        self.ctl = _client(settings, timeout_s=CONTROL_CALL_S)
+        self.data = _client(settings, timeout_s=DATA_CALL_S)
+        self.block = _client(settings, timeout_s=BLOCK_S + DATA_CALL_S)
+
+    async def call(
+        self, function: str, keys: list[str], args: list[str | int | float | bytes], *, control: bool = False
+    ) -> Any:
+        """Call one function of the library; load the library first if this Redis does not have it.
+
+        Raises:
+            StoreAway: Redis does not answer. NoGeneration: it is empty.
+            StaleEpoch, StaleAttempt, NoAttempt: the function refused.
+        """
+        client = self.ctl if control else self.data
+        async with answering():
+            try:
+                return await client.fcall(function, len(keys), *keys, *args)
+            except ResponseError as error:
+                if "Function not found" not in str(error):
+                    raise
+            await self.load_library()
+            return await client.fcall(function, len(keys), *keys, *args)
+
+    async def load_library(self) -> None:
+        """Load or replace the function library; safe at any time, also from several processes."""
+        async with answering():
+            await self.data.function_load(library_source(), replace=True)
+
+    async def check(self) -> str:
+        """Return one sentence about what was found.
+
+        Raises:
+            StoreUnfit: too old, or without JSON or search: says what was found and what is needed.
+        """
+        async with answering():
+            info = await self.data.info("server")
+            modules = await self.data.module_list()
+        version = str(info["redis_version"])
+        found = {_text(module.get("name", module.get(b"name", ""))) for module in modules}
+        missing = [word for name, word in _MODULES.items() if name not in found]
+        if tuple(map(int, version.split(".")[:2])) < (7, 4) or missing:
+            raise StoreUnfit(
+                f"Redis {version} was found"
+                + (f" without {' and '.join(missing)}" if missing else "")
+                + "; Redis 8 (or Redis Stack 7.4) with the JSON and search modules is needed"
+            )
+        return f"Redis {version} with JSON and search"
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for client in (self.ctl, self.data, self.block):
+            await client.aclose()
+
+
+def _client(settings: Settings, timeout_s: float) -> aioredis.Redis:
+    client: aioredis.Redis = aioredis.Redis.from_url(
+        settings.redis_url.replace("redis://", "rediss://") if settings.redis_tls else settings.redis_url,
+        password=settings.redis_password.get_secret_value() or None,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=min(timeout_s, 1.0),
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+        health_check_interval=0,
+    )
+    return client
+
+
+@asynccontextmanager
+async def answering() -> AsyncIterator[None]:
+    """Translate redis-py's errors into ours."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+        raise StoreAway("Redis does not answer", cause=type(error).__name__) from error
+    except ResponseError as error:
+        code = str(error).split(" ", 1)[0]
+        if code in _REFUSALS:
+            raise _REFUSALS[code]() from None
+        if code in {"LOADING", "BUSY"}:
+            raise StoreAway("Redis is not ready yet", cause=code) from None
+        raise
+    except RedisError as error:
+        raise StoreAway("Redis does not answer", cause=str(error)) from error
+
+
+def library_source() -> str:
+    """Assemble the library: `_shared.lua` first, then one file per function, under one header."""
+    folder = files("appliance.core") / "lua"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".lua"))
+    parts = [f"-- {name}\n" + (folder / name).read_text() for name in names]
+    return f"#!lua name={LIBRARY}\n" + "\n".join(parts)
+
+
+def library_version() -> str:
+    """Return a short fingerprint of the library, for logs and `doctor`."""
+    return hashlib.sha256(library_source().encode()).hexdigest()[:12]
+
+
+def new_generation() -> str:
+    """Return an id for a freshly initialised Redis; free of dashes, since cursors join it to a stream id with one."""
+    return uuid.uuid4().hex
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,119 @@
+"""The registry: who is in the cluster, by Redis' clock (PROTOCOLS 6.1)."""
+
+import msgspec
+
+from appliance.core.keys import AGENT_TTL_S
+from appliance.core.records import Agent, ClusterView
+from appliance.core.redis import Redis
+from appliance.core.settings import LEASE_S
+
+_LEASE_MS = int(LEASE_S * 1000)
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """What Redis answered to a heartbeat."""
+
+    redis_ms: int
+    generation: str | None
+    primary_id: str | None
+
+
+class Registry:
+    """Reads and writes of the agents' records."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._keys = redis.keys
+
+    async def beat(self, agent: Agent) -> Beat:
+        """Say that `agent` is alive: its record, its boot key and its place in the set, in one step.
+
+        Raises:
+            StoreAway: Redis did not answer within the control call's time.
+        """
+        keys = self._keys
+        record: list[str | int | float | bytes] = []
+        for name, value in _written(agent).items():
+            record += [name, value]
+        now, generation, primary = await self._redis.call(
+            "beat",
+            [keys.agent(agent.id), keys.agents, keys.boot(agent.boot), keys.generation, keys.primary],
+            [agent.id, agent.boot, _LEASE_MS, AGENT_TTL_S, *record],
+            control=True,
+        )
+        return Beat(redis_ms=int(now), generation=generation or None, primary_id=primary or None)
+
+    async def leave(self, agent_id: str, boot: str, *, forget: bool) -> None:
+        """End a boot's liveness and lease at once; with `forget` its record goes too."""
+        keys = self._keys
+        await self._redis.call(
+            "leave",
+            [keys.agent(agent_id), keys.agents, keys.boot(boot), keys.primary],
+            [agent_id, boot, int(forget)],
+            control=True,
+        )
+
+    async def view(self) -> ClusterView:
+        """Read the whole registry once, consistently.
+
+        Raises:
+            StoreAway: Redis does not answer.
+        """
+        keys = self._keys
+        now, generation, epoch, primary, *records = await self._redis.call(
+            "view",
+            [keys.agents, keys.generation, keys.epoch, keys.primary],
+            [keys.agent(""), keys.boot("")],
+            control=True,
+        )
+        agents = (_agent(dict(zip(flat[::2], flat[1::2], strict=True)), int(now)) for flat in records)
+        return ClusterView(
+            agents=tuple(sorted(agents, key=lambda agent: _by_number(agent.id))),
+            generation=generation or None,
+            epoch=int(epoch),
+            primary_id=primary or None,
+            redis_time=int(now) / 1000,
+        )
+
+    async def suspect(self, agent_id: str, boot: str, *, voter: str, window_ms: int) -> tuple[int, float | None]:
+        """Say that `voter` saw the liveness connection of `boot` end.
+
+        Returns:
+            How many said so inside the window, and the seconds since its last beat (None: a newer boot beats there).
+        """
+        keys = self._keys
+        voters, silent_ms = await self._redis.call(
+            "suspect",
+            [keys.suspects(boot), keys.agent(agent_id), keys.generation],
+            [voter, boot, window_ms],
+            control=True,
+        )
+        return int(voters), None if int(silent_ms) < 0 else int(silent_ms) / 1000
+
+    async def initialise(self, generation: str, epoch: int) -> str:
+        """Begin a generation in a Redis that holds no data, or learn the one in force."""
+        keys = self._keys
+        found = await self._redis.call("initialise", [keys.generation, keys.epoch], [generation, epoch], control=True)
+        return str(found)
+
+
+def _written(agent: Agent) -> dict[str, str | int | float]:
+    """Return the record's fields as Redis stores them; what Redis itself knows is left out."""
+    left_out = {"id", "boot", "beat_age_s", "boot_alive"}
+    fields = {name: value for name, value in msgspec.structs.asdict(agent).items() if name not in left_out}
+    fields["models"] = msgspec.json.encode(agent.models).decode()
+    return {name: str(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _agent(record: dict[str, str], now_ms: int) -> Agent:
+    fields: dict[str, object] = dict(record)
+    fields["models"] = msgspec.json.decode(record.get("models", "[]"))
+    fields["beat_age_s"] = (now_ms - int(record.pop("last_heartbeat", 0))) / 1000
+    fields["boot_alive"] = record.get("boot_alive") == "1"
+    return msgspec.convert(fields, Agent, strict=False)
+
+
+def _by_number(agent_id: str) -> tuple[str, int, str]:
+    """Sort agent-2 before agent-10."""
+    stem, _, number = agent_id.rpartition("-")
+    return (stem, int(number), "") if number.isdigit() else (agent_id, 0, agent_id)

@@ -1,0 +1,156 @@
+"""One frozen object with everything that can be set from outside, read once at start.
+
+Names are environment variables in lower case (`REDIS_URL` → `redis_url`). Secrets may also come as files of the same
+lower-case name in the folder `NEXUS_SECRETS_DIR`, so that they never stand in an environment dump.
+"""
+
+import os
+import uuid
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from appliance.core.errors import SettingsError
+
+BEAT_S = 0.5
+"""Keepers beat this often whatever is set: the 2 s boot key and the 1.6 s self-fence assume it (PROTOCOLS 6.1)."""
+LEASE_S = 2.0
+"""Lease of the primary and life of a boot key, by Redis' clock."""
+CONTROL_CALL_S = 0.3
+"""Time-out of a control call to Redis: `BEAT_S + 2 * CONTROL_CALL_S <= 0.8 * LEASE_S`."""
+HANG_BOUND_S = 3.7
+"""Worst case of a hang: lease + poll + probe and vote + stagger + commit + take-over + gateway (PROTOCOLS 6.1)."""
+SOLE_SURVIVOR_BOUND_S = 2 * LEASE_S + 0.5
+"""Worst case when a single agent is left."""
+
+
+class Settings(BaseSettings):
+    """Settings of every program of the appliance."""
+
+    model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    cluster_agent_id: str = Field(default_factory=lambda: f"agent-{uuid.uuid4().hex[:8]}", max_length=64)
+    """Name of this agent; must be unique in the cluster. Letters, digits, dot, dash, underscore."""
+    cluster_role: Literal["auto", "primary", "secondary", "standby"] = "auto"
+    """Which role this agent may take. `auto` lets the cluster decide."""
+    cluster_max_load: int = Field(default=20, ge=1, le=10_000)
+    """Turns one agent runs at a time; above it a turn waits, visibly queued."""
+    cluster_max_queued: int = Field(default=1000, ge=1)
+    """Turns that may wait in the whole cluster; above it a message is answered 429 with Retry-After."""
+    cluster_heartbeat_interval: float = Field(default=BEAT_S, gt=0, le=60)
+    """Seconds between heartbeats. Above 0.5 it is accepted and logged, but keepers beat at 0.5."""
+    cluster_failure_threshold: int = Field(default=3, ge=1, le=20)
+    """Missed heartbeats after which an agent is shown as suspected."""
+    cluster_election_timeout: float = Field(default=5.0, gt=0)
+    """Promised bound in seconds for replacing a primary; settings whose worst case exceeds it are refused."""
+    cluster_min_secondaries: int = Field(default=1, ge=0)
+    """Below this many reachable secondaries a primary stops accepting new conversations (from order 2 on)."""
+    cluster_working_memory_ttl: int = Field(default=3600, ge=60)
+    """Seconds a conversation's working memory stays in Redis after its last use."""
+    cluster_secret: SecretStr = SecretStr("")
+    """Shared by all agents of a cluster: signs the hello of liveness connections and form tokens."""
+
+    redis_url: str = "redis://localhost:6379"
+    """Address of Redis 8 (or Redis Stack 7.4) with JSON and search."""
+    redis_password: SecretStr = SecretStr("")
+    """Redis password; never logged."""
+    redis_tls: bool = False
+    """Use TLS to Redis."""
+    redis_key_prefix: str = "nexus:"
+    """Put before every key. `{name}:` keeps all keys in one slot of a Redis Cluster."""
+
+    postgres_url: str = "postgresql://nexus@localhost:5432/nexus"
+    """Address of PostgreSQL 16 or newer, without the password."""
+    postgres_password: SecretStr = SecretStr("")
+    """PostgreSQL password; never logged."""
+    postgres_pool_size: int = Field(default=8, ge=2, le=200)
+    """Connections each process may open to PostgreSQL."""
+
+    agent_host: str = "127.0.0.1"
+    """Address this agent listens on and tells the others."""
+    agent_port: int = Field(default=0, ge=0, le=65535)
+    """HTTP port of this agent; 0 takes a free one."""
+    liveness_port: int = Field(default=0, ge=0, le=65535)
+    """Port on which other keepers watch this one; 0 takes a free one."""
+    control_plane_host: str = "127.0.0.1"
+    """Address the control plane listens on."""
+    control_plane_port: int = Field(default=8081, ge=0, le=65535)
+    """HTTP port of the control plane."""
+    public_url: str = "http://127.0.0.1:8080"
+    """Address of the gateway as a browser sees it: the only Origin whose forms and sockets are served."""
+
+    model_url: str = ""
+    """OpenAI-compatible base URL (ending in /v1) of the bundled or your own model server."""
+    model_name: str = "bundled"
+    """Model to ask for at MODEL_URL."""
+    model_api_key: SecretStr = SecretStr("")
+    """Bearer key for MODEL_URL, if it wants one."""
+    ollama_url: str = ""
+    """Address of an Ollama server; used before MODEL_URL when set."""
+    ollama_model: str = ""
+    """Model to ask Ollama for; empty takes the first one it has."""
+    anthropic_api_key: SecretStr = SecretStr("")
+    """Claude as fallback after the local models. Costs money."""
+    anthropic_model: str = "claude-sonnet-4-5"
+    """Claude model to fall back to."""
+    anthropic_url: str = ""
+    """Other address for the Anthropic API; empty takes the official one."""
+    model_connect_timeout: float = Field(default=2.0, gt=0)
+    """Seconds to reach a model server before the next one is tried."""
+    model_silence_timeout: float = Field(default=60.0, gt=0)
+    """Seconds without a byte from a model after which the call is ended."""
+    model_turn_timeout: float = Field(default=600.0, gt=0)
+    """Seconds one turn may take in all."""
+    model_max_tokens: int = Field(default=1024, ge=1)
+    """Tokens one answer may have."""
+    model_max_chars: int = Field(default=200_000, ge=1000)
+    """Characters after which an endless answer is cut."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged."""
+
+    @field_validator("cluster_agent_id")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value or not all(c.isalnum() or c in ".-_" for c in value):
+            raise ValueError("use letters, digits, dot, dash and underscore only, for example agent-1")
+        return value
+
+    @field_validator("redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url")
+    @classmethod
+    def _whole_url(cls, value: str) -> str:
+        if value and (not urlsplit(value).scheme or "://" not in value):
+            raise ValueError("write a whole URL, for example http://127.0.0.1:8080")
+        if urlsplit(value).password:
+            raise ValueError("take the password out of the URL and set it in the *_PASSWORD setting")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _keeps_its_promise(self) -> Self:
+        """Refuse an election bound that the fixed lease cannot keep, with the arithmetic (PROTOCOLS 6.1)."""
+        worst = max(HANG_BOUND_S, SOLE_SURVIVOR_BOUND_S)
+        if self.cluster_election_timeout < worst:
+            raise ValueError(
+                f"cluster_election_timeout {self.cluster_election_timeout} s cannot be kept: a hang takes up to "
+                f"{HANG_BOUND_S} s and a sole survivor 2 x {LEASE_S} s + 0.5 s = {SOLE_SURVIVOR_BOUND_S} s; "
+                f"set it to {worst} or more"
+            )
+        return self
+
+
+def load(**overrides: object) -> Settings:
+    """Read settings from the environment and the secrets folder.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names the variable and what to change.
+    """
+    try:
+        return Settings(_secrets_dir=os.environ.get("NEXUS_SECRETS_DIR"), **overrides)  # type: ignore[call-arg, arg-type]
+    except ValidationError as error:
+        lines = [
+            f"{'_'.join(map(str, e['loc'])).upper() or 'SETTINGS'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
+        raise SettingsError("; ".join(lines)) from None

@@ -1,0 +1,64 @@
+-- name: accept_turn
+select * from accept_turn(%(tenant)s, %(user)s, %(conversation)s, %(create)s, %(client_id)s, %(text)s, %(task)s,
+  %(message)s, %(trace)s, %(boot)s, make_interval(secs => %(deadline_s)s), %(max_queued)s);
+
+-- name: claim_turns
+select t.*, m.text as message from claim_turns(%(boot)s, %(limit)s, make_interval(secs => %(deadline_s)s)) t
+  join messages m on m.task_id = t.id and m.role = 'user';
+
+-- name: end_turn
+select end_turn(%(task)s, %(attempt)s, %(boot)s, %(state)s, %(reason)s, %(result)s, %(message)s, %(text)s, %(agent)s,
+  %(model)s, %(meta)s);
+
+-- name: retry_turn
+select retry_turn(%(task)s, %(attempt)s, %(boot)s, %(reason)s, make_interval(secs => %(delay_s)s));
+
+-- name: cancel_turn
+select cancel_turn(%(tenant)s, %(user)s, %(task)s);
+
+-- name: begin_step
+select * from begin_step(%(task)s, %(attempt)s, %(boot)s, %(no)s, %(kind)s, %(name)s, %(key)s, %(hash)s);
+
+-- name: finish_step
+-- A result is a fact: accepted from the attempt that wrote the intent while it still is one, even after a release.
+update steps set state = 'done', result = %(result)s, tokens = %(tokens)s, name = %(name)s, finished_at = clock_timestamp()
+ where task_id = %(task)s and step_no = %(no)s and attempt = %(attempt)s and state = 'intent' returning step_no;
+
+-- name: turn
+select t.*, m.text as message from tasks t join messages m on m.task_id = t.id and m.role = 'user' where t.id = %(task)s;
+
+-- name: cancelled_among
+-- The durable flag behind the abort hint, polled each second.
+select id from tasks where id = any(%(tasks)s) and cancel_requested_at is not null;
+
+-- name: owned_among
+-- Which of these running attempts are still this boot's.
+select id, attempt from tasks where id = any(%(tasks)s) and owner_boot = %(boot)s and state = 'running';
+
+-- name: overdue
+select id from tasks where owner_boot = %(boot)s and state = 'running' and deadline_at < clock_timestamp();
+
+-- name: unannounced
+select t.*, m.text as message, a.id as answer_id, a.text as answer, a.agent_id, a.model, a.meta
+  from tasks t join messages m on m.task_id = t.id and m.role = 'user'
+  left join messages a on a.task_id = t.id and a.role = 'assistant'
+ where t.announced_at is null and t.state in ('done', 'failed', 'dead', 'cancelled')
+   and t.state_at < now() - interval '1 second' and t.kind = 'conversation'
+ order by t.state_at limit 50;
+
+-- name: announced
+update tasks set announced_at = now() where id = %(task)s and attempt = %(attempt)s and state = %(state)s;
+
+-- name: queued_count
+select count(*) from tasks where state = 'queued' and kind = 'conversation';
+
+-- name: queued_before
+select count(*) from tasks where state = 'queued' and kind = 'conversation' and due_at <= now()
+   and (due_at, id) < (select due_at, id from tasks where id = %(task)s);
+
+-- name: wake_orphaned_turns
+-- Level-triggered: every waiting turn with nothing left to wait for (PROTOCOLS 7.2).
+select wake_next_turn(c.id) from (
+  select distinct conversation_id as id from tasks w where w.state = 'waiting' and w.kind = 'conversation'
+     and not exists(select 1 from tasks o where o.conversation_id = w.conversation_id and o.kind = 'conversation'
+                     and o.state in ('queued', 'running'))) c;

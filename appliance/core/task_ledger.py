@@ -1,0 +1,186 @@
+"""The ledger of work: one row a task, a turn is one (PROTOCOLS 7). Every change is one fenced statement."""
+
+import hashlib
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from appliance.core.errors import StaleAttempt
+from appliance.core.postgres import Postgres, Row
+from appliance.core.records import Accepted, TaskState, Turn, User
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One journaled call; `result` is set when an earlier attempt finished it, then it is replayed, not repeated."""
+
+    no: int
+    idem_key: str
+    done: bool
+    result: dict[str, Any] | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What ends a turn: the state, and the text if there is one."""
+
+    state: TaskState
+    text: str | None = None
+    reason: str = ""
+    model: str = ""
+    meta: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class TaskLedger:
+    """Accept, claim, journal and end turns."""
+
+    def __init__(self, postgres: Postgres, *, turn_timeout_s: float, max_queued: int) -> None:
+        self._postgres = postgres
+        self._deadline_s = turn_timeout_s
+        self._max_queued = max_queued
+
+    async def accept(
+        self,
+        user: User,
+        conversation: str,
+        text: str,
+        *,
+        client_id: str,
+        boot: str | None,
+        create: bool = False,
+    ) -> Accepted:
+        """Commit a message and its turn; with `boot` the turn is claimed for it in the same transaction.
+
+        Idempotent on `client_id`: the same message sent twice is one turn.
+
+        Raises:
+            NotFound: no such conversation of this user. Overloaded: too many wait. StoreAway: nothing was accepted.
+        """
+        trace = uuid4().hex
+        row = await self._postgres.row(
+            "accept_turn",
+            tenant=user.tenant_id, user=user.id, conversation=conversation, create=create, client_id=client_id,
+            text=text, task=uuid4(), message=uuid4(), trace=trace, boot=boot, deadline_s=self._deadline_s,
+            max_queued=self._max_queued,
+        )  # fmt: skip
+        assert row is not None  # noqa: S101 - the function returns a row or raises
+        turn = Turn(
+            id=str(row["task_id"]), conversation_id=conversation, user_id=user.id, turn_no=row["turn_no"],
+            state=TaskState(row["state"]), attempt=row["attempt"], text=text, owner_boot=boot,
+            tenant_id=user.tenant_id, trace_id=trace,
+        )  # fmt: skip
+        return Accepted(turn=turn, message_id=str(row["message_id"]), duplicate=row["duplicate"])
+
+    async def claim(self, boot: str, limit: int) -> list[Turn]:
+        """Take up to `limit` due turns for `boot`; none for a boot that is dead."""
+        rows = await self._postgres.rows("claim_turns", boot=boot, limit=limit, deadline_s=self._deadline_s)
+        return [turn_of(row) for row in rows]
+
+    async def turn(self, turn_id: str) -> Turn | None:
+        """Read one turn's row."""
+        row = await self._postgres.row("turn", task=turn_id)
+        return turn_of(row) if row else None
+
+    async def begin_step(self, turn: Turn, boot: str, no: int, *, kind: str, name: str, input_text: str) -> Step:
+        """Write the intent of a call before it is made, under a key that every attempt shares.
+
+        Raises:
+            StaleAttempt: this attempt no longer owns the turn: do not make the call.
+        """
+        row = await self._postgres.row(
+            "begin_step",
+            task=turn.id, attempt=turn.attempt, boot=boot, no=no, kind=kind, name=name, key=f"{turn.id}:{no}",
+            hash=hashlib.sha256(input_text.encode()).hexdigest(),
+        )  # fmt: skip
+        if row is None:
+            raise StaleAttempt(turn=turn.id, attempt=turn.attempt)
+        return Step(no=no, idem_key=row["idem_key"], done=row["state"] == "done", result=row["result"])
+
+    async def finish_step(self, turn: Turn, no: int, *, name: str, result: dict[str, Any], tokens: int) -> bool:
+        """Keep a call's result: a fact even after a release; False when a later attempt took the step over."""
+        done = await self._postgres.value(
+            "finish_step",
+            task=turn.id, attempt=turn.attempt, no=no, name=name, result=Jsonb(result), tokens=tokens,
+        )  # fmt: skip
+        return done is not None
+
+    async def end(self, turn: Turn, boot: str, answer: Answer, *, agent: str) -> str:
+        """Commit the end of a turn, once, and return the answer's message id.
+
+        Raises:
+            StaleAttempt: the turn is another attempt's now; discard.
+        """
+        message = str(uuid4())
+        ended = await self._postgres.value(
+            "end_turn",
+            task=turn.id, attempt=turn.attempt, boot=boot, state=answer.state, reason=answer.reason,
+            result=Jsonb(answer.meta), message=message, text=answer.text, agent=agent, model=answer.model,
+            meta=Jsonb(answer.meta),
+        )  # fmt: skip
+        if not ended:
+            raise StaleAttempt(turn=turn.id, attempt=turn.attempt)
+        return message
+
+    async def retry(self, turn: Turn, boot: str, *, reason: str, delay_s: float) -> None:
+        """Queue a failed try again after `delay_s`; raises StaleAttempt like `end`."""
+        if not await self._postgres.value(
+            "retry_turn", task=turn.id, attempt=turn.attempt, boot=boot, reason=reason, delay_s=delay_s
+        ):
+            raise StaleAttempt(turn=turn.id, attempt=turn.attempt)
+
+    async def cancel(self, user: User, turn_id: str) -> TaskState:
+        """Ask for a turn's end: at once if it has not begun, else by a durable flag. Returns the state then.
+
+        Raises:
+            NotFound: no such turn of this user.
+        """
+        state = await self._postgres.value("cancel_turn", tenant=user.tenant_id, user=user.id, task=turn_id)
+        return TaskState(state)
+
+    async def cancelled_among(self, turn_ids: list[str]) -> set[str]:
+        """Return those of `turn_ids` whose end was asked for."""
+        return {str(row["id"]) for row in await self._postgres.rows("cancelled_among", tasks=turn_ids)}
+
+    async def owned_among(self, turn_ids: list[str], boot: str) -> dict[str, int]:
+        """Return id → attempt of those of `turn_ids` that `boot` still runs."""
+        rows = await self._postgres.rows("owned_among", tasks=turn_ids, boot=boot)
+        return {str(row["id"]): row["attempt"] for row in rows}
+
+    async def bury(self, boot: str, reason: str) -> bool:
+        """Record the moment of death of a boot (PROTOCOLS 7.3); False when it was recorded before."""
+        return bool(await self._postgres.value("bury_boot", boot=boot, reason=reason))
+
+    async def release(self, boot: str, *, turns_only: bool) -> int:
+        """Hand a boot's running work back to the queue; return how much."""
+        return int(await self._postgres.value("release_boot", boot=boot, turns_only=turns_only))
+
+    async def sweep(self) -> int:
+        """Release running work of dead boots and wake turns with nothing left to wait for: the level-triggered net."""
+        released = 0
+        for row in await self._postgres.rows("dead_boots_with_work"):
+            released += await self.release(str(row["owner_boot"]), turns_only=False)
+        await self._postgres.rows("wake_orphaned_turns")
+        return released
+
+    async def unannounced(self) -> list[Row]:
+        """Return ended turns whose last event may be missing, each with its message and answer."""
+        return await self._postgres.rows("unannounced")
+
+    async def announced(self, turn_id: str, attempt: int, state: TaskState) -> None:
+        """Stamp that the last event of a turn is in its stream."""
+        await self._postgres.rows("announced", task=turn_id, attempt=attempt, state=state)
+
+    async def queued_before(self, turn_id: str) -> int:
+        """Return how many due turns stand before this one."""
+        return int(await self._postgres.value("queued_before", task=turn_id) or 0)
+
+
+def turn_of(row: Row) -> Turn:
+    """Return the record of a ledger row joined with its message."""
+    return Turn(
+        id=str(row["id"]), conversation_id=str(row["conversation_id"]), user_id=str(row["user_id"]),
+        turn_no=row["turn_no"], state=TaskState(row["state"]), attempt=row["attempt"], text=row["message"],
+        reason=row["reason"], crash_count=row["crash_count"], fail_count=row["fail_count"],
+        owner_boot=str(row["owner_boot"]) if row["owner_boot"] else None, tenant_id=row["tenant_id"],
+        trace_id=row["trace_id"], cancel_requested=row["cancel_requested_at"] is not None,
+    )  # fmt: skip
