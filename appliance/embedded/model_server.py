@@ -1,0 +1,43 @@
+"""Serves the bundled model: `python -m appliance.embedded.model_server PORT`, until SIGTERM."""
+
+import os
+import signal
+import sys
+
+import xllamacpp
+
+from appliance.embedded.places import model_file
+
+NAME = "bundled"
+SLOTS = 4
+"""Answers written at the same time; more requests wait in the server's queue."""
+CONTEXT_TOKENS = 2048
+"""Of each slot; what the model was trained for."""
+PROMPT_CACHE_MIB = 128
+
+
+def parameters(port: int) -> xllamacpp.CommonParams:
+    """What the server is told: loopback only, no web page of its own, all processors."""
+    chosen = xllamacpp.CommonParams()
+    chosen.model.path = str(model_file())
+    chosen.model_alias = {NAME}
+    chosen.hostnames, chosen.port = ["127.0.0.1"], port
+    chosen.n_parallel, chosen.n_ctx = SLOTS, SLOTS * CONTEXT_TOKENS
+    chosen.cpuparams.n_threads = len(os.sched_getaffinity(0))
+    chosen.cache_ram_mib = PROMPT_CACHE_MIB
+    chosen.ui = False
+    return chosen
+
+
+def main() -> None:
+    """Serve until told to stop. The library's threads hold nothing worth an orderly end."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    server = xllamacpp.Server(parameters(int(sys.argv[1])))
+    print(f"serving {NAME} at {server.listening_address}", flush=True)
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Redis 8 with JSON and search out of two wheels, append-only, on loopback, behind a password."""
+
+import socket
+
+from appliance.embedded.places import Home, redis_modules, redis_server
+from appliance.embedded.programs import Program
+from appliance.embedded.secrets import read_secret, write_private
+
+
+def configure(home: Home, port: int) -> None:
+    """Write the configuration, password included, to a file only its owner may read."""
+    (home.data / "redis").mkdir(mode=0o700, exist_ok=True)
+    lines = [
+        f"port {port}",
+        "bind 127.0.0.1",
+        f'requirepass "{read_secret(home.secrets, "redis_password")}"',
+        f'dir "{home.data / "redis"}"',
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "maxmemory-policy noeviction",
+        "set-proc-title no",
+        *(f'loadmodule "{module}"' for module in redis_modules()),
+    ]
+    write_private(home.run / "redis.conf", "\n".join(lines) + "\n")
+
+
+def redis(home: Home, port: int) -> Program:
+    """The server of a configured home."""
+    return Program(
+        name="redis",
+        argv=(str(redis_server()), str(home.run / "redis.conf")),
+        cwd=home.data,
+        check=lambda: _is_ready(home, port),
+        stop_within_s=30,
+    )
+
+
+def _is_ready(home: Home, port: int) -> str | None:
+    """Speak the few words of the protocol that tell a loaded server from a loading one or a stranger."""
+    words = f"AUTH {read_secret(home.secrets, 'redis_password')}\r\nPING\r\n"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(words.encode())
+            answer = connection.makefile("rb")
+            signed_in, pong = answer.readline().decode().strip(), answer.readline().decode().strip()
+    except OSError as error:
+        return f"port {port}: {error.strerror or error}"
+    return None if (signed_in, pong) == ("+OK", "+PONG") else f"it answered {signed_in!r} and {pong!r}"
+
+
+def redis_url(port: int) -> str:
+    """The address programs are given; the password is in the secrets folder."""
+    return f"redis://127.0.0.1:{port}"
