@@ -1,0 +1,24 @@
+"""Access to language models: one protocol, two clients, a router that falls back and comes back."""
+
+from agent_image.runner.llm.base import (
+    ChatMessage,
+    Chunk,
+    Finish,
+    ModelClient,
+    ModelRequest,
+    Route,
+    Usage,
+)
+from agent_image.runner.llm.router import Router, build_router
+
+__all__ = [
+    "ChatMessage",
+    "Chunk",
+    "Finish",
+    "ModelClient",
+    "ModelRequest",
+    "Route",
+    "Router",
+    "Usage",
+    "build_router",
+]

@@ -1,0 +1,77 @@
+"""What a model client promises, and the records that go in and out of it."""
+
+from collections.abc import AsyncGenerator
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One message of the conversation as the model sees it."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class ModelRequest(msgspec.Struct, frozen=True):
+    """One model call; `idem_key` is the key of its step, the same however often it is tried."""
+
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int
+    idem_key: str
+    trace_id: str = ""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Which model answers; `reason` is empty for the preferred one, else a sentence for people."""
+
+    model: str
+    reason: str = ""
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """A piece of the answer. `pieces` says in how many parts the provider sent it: at most its tokens."""
+
+    text: str
+    pieces: int = 1
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one call; `estimated` if the provider did not say."""
+
+    input_tokens: int
+    output_tokens: int
+    estimated: bool = False
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The end of an answer. Reasons: `stop`, `length` (its limit), `cut` (Nexus ended an endless answer)."""
+
+    usage: Usage
+    finish_reason: str
+
+
+class ModelClient(Protocol):
+    """One model at one provider."""
+
+    @property
+    def name(self) -> str:
+        """What people call it, for example `ollama/llama3`; may become more exact with the first call."""
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk | Finish, None]:
+        """Yield the answer and then one `Finish`; nothing is retried.
+
+        Closing the generator, or cancelling the task that reads it, ends the HTTP call at once. Leave a loop over it
+        early only inside `contextlib.aclosing`.
+
+        Raises:
+            ModelError: with a sentence for people as `detail`.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+def estimate(request: ModelRequest, pieces: int) -> Usage:
+    """Return a usage for an answer whose provider told none: four characters are about a token."""
+    return Usage(sum(len(message.text) for message in request.messages) // 4, pieces, estimated=True)
