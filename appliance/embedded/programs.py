@@ -58,10 +58,19 @@ def wait_ready(program: Program, within_s: float, process: subprocess.Popen[byte
     Raises:
         CannotStart: it ended, or did not pass in time; says what was missing.
     """
+
+    def ended() -> str | None:
+        return f"it ended with code {process.returncode}" if process and process.poll() is not None else None
+
+    wait_until_ready(program, within_s, ended)
+
+
+def wait_until_ready(program: Program, within_s: float, ended: Check) -> None:
+    """Like `wait_ready`, for whoever knows by other means that the program ended and how."""
     deadline = time.monotonic() + within_s
     while missing := program.check():
-        if process and process.poll() is not None:
-            raise CannotStart(f"{program.name} ended with code {process.returncode} instead of starting")
+        if why := ended():
+            raise CannotStart(f"{program.name} does not start: {why}")
         if time.monotonic() > deadline:
             raise CannotStart(f"{program.name} is not ready after {within_s:g} s: {missing}")
         time.sleep(0.02)
@@ -91,14 +100,19 @@ def accepts(port: int) -> Check:
     return check
 
 
-def answers(url: str) -> Check:
-    """Check that a GET of `url` on this machine is answered with success."""
+def serves(url: str) -> Check:
+    """Check that `url` on this machine is answered at all, be it that it is not found."""
+    return answers(url, below=500)
+
+
+def answers(url: str, below: int = 300) -> Check:
+    """Check that a GET of `url` on this machine is answered with a status below `below`."""
 
     def check() -> str | None:
         try:
             _NO_PROXY.open(url, timeout=2).close()
         except urllib.error.HTTPError as error:
-            return f"{url} answers {error.code}"
+            return f"{url} answers {error.code}" if error.code >= below else None
         except OSError as error:
             return f"{url}: {getattr(error, 'reason', error)}"
         return None
