@@ -1,1 +1,1 @@
-"""Tests of the appliance, on real stores and real sockets."""
+"""Tests of Nexus: real stores, real processes; fakes only for model providers."""

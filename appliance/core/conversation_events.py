@@ -29,7 +29,8 @@ class Position(msgspec.Struct, frozen=True):
 class Opened(msgspec.Struct, frozen=True):
     """What `open_attempt` found."""
 
-    generation: str
+    cursor: str
+    """The place just before the attempt's first event; '' when it has none."""
     gap_ms: int
     """Milliseconds since the conversation's last event, -1 when there was none."""
     agent_before: str
@@ -60,12 +61,13 @@ class ConversationEvents:
             StaleAttempt: a later attempt was opened. NoGeneration, StoreAway: try again soon.
         """
         kind, data = first or ("", {})
-        generation, _, gap_ms, before = await self._redis.call(
+        generation, gap_ms, agent_before, first_id = await self._redis.call(
             "open_attempt",
             self._of(conversation),
             [turn, attempt, agent, EVENTS_TTL_S, EVENTS_MAX, mode, kind, _encode(data)],
         )
-        return Opened(generation=generation, gap_ms=int(gap_ms), agent_before=before)
+        cursor = f"{generation}-{before(first_id)}" if first_id else ""
+        return Opened(cursor=cursor, gap_ms=int(gap_ms), agent_before=agent_before)
 
     async def append(
         self, conversation: str, turn: str, attempt: int, events: Sequence[tuple[str, dict[str, Any]]]

@@ -1,6 +1,6 @@
 """Every Redis key, stream and channel, in one place (PROTOCOLS 6.1, 7.1, 8; DESIGN part 5).
 
-`Keys` carries the prefix (`REDIS_KEY_PREFIX`), so that one Redis can hold several clusters, and with `{name}:` as prefix
+`Keys` carries the prefix (`REDIS_KEY_PREFIX`), so that one Redis can hold several clusters; with `{name}:` as prefix
 all keys share one slot of a Redis Cluster. Names ending in `_TTL_S` are the lives of the keys beside them.
 """
 

@@ -119,6 +119,8 @@ class Accepted(msgspec.Struct, frozen=True):
     turn: Turn
     message_id: str
     duplicate: bool
+    cursor: str = ""
+    """Where its conversation's events begin; '' when Redis could not tell."""
 
 
 class Message(msgspec.Struct, frozen=True):

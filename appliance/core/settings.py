@@ -139,6 +139,13 @@ class Settings(BaseSettings):
             )
         return self
 
+    def model_names(self) -> tuple[str, ...]:
+        """Return the models this agent may ask, in the order in which it asks them."""
+        names = [f"ollama/{self.ollama_model or 'any'}"] if self.ollama_url else []
+        names += [self.model_name] if self.model_url else []
+        names += [f"claude/{self.anthropic_model}"] if self.anthropic_api_key.get_secret_value() else []
+        return tuple(names)
+
 
 def load(**overrides: object) -> Settings:
     """Read settings from the environment and the secrets folder.

@@ -146,6 +146,10 @@ class TaskLedger:
         rows = await self._postgres.rows("owned_among", tasks=turn_ids, boot=boot)
         return {str(row["id"]): row["attempt"] for row in rows}
 
+    async def overdue(self, boot: str) -> list[str]:
+        """Return this boot's running turns that are past their deadline."""
+        return [str(row["id"]) for row in await self._postgres.rows("overdue", boot=boot)]
+
     async def bury(self, boot: str, reason: str) -> bool:
         """Record the moment of death of a boot (PROTOCOLS 7.3); False when it was recorded before."""
         return bool(await self._postgres.value("bury_boot", boot=boot, reason=reason))
@@ -153,6 +157,18 @@ class TaskLedger:
     async def release(self, boot: str, *, turns_only: bool) -> int:
         """Hand a boot's running work back to the queue; return how much."""
         return int(await self._postgres.value("release_boot", boot=boot, turns_only=turns_only))
+
+    async def register_boot(self, boot: str, agent_id: str) -> None:
+        """Begin a life of a runner: work may be claimed for it from now on."""
+        await self._postgres.rows("register_boot", boot=boot, agent=agent_id)
+
+    async def living_boots(self, agent_id: str | None = None) -> dict[str, str]:
+        """Return boot → agent id of all boots not known to be dead, or of one agent's."""
+        return {str(row["boot"]): row["agent_id"] for row in await self._postgres.rows("living_boots", agent=agent_id)}
+
+    async def is_dead(self, boot: str) -> bool:
+        """Whether a boot has been declared dead: then it must not work on."""
+        return bool(await self._postgres.value("boot_is_dead", boot=boot))
 
     async def sweep(self) -> int:
         """Release running work of dead boots and wake turns with nothing left to wait for: the level-triggered net."""

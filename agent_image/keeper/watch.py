@@ -1,0 +1,131 @@
+"""Watching the other agents: end-of-file on a liveness connection, silence in the registry (PROTOCOLS 6.4, 7.3)."""
+
+import asyncio
+from collections.abc import Callable
+
+from agent_image.keeper.liveness import Liveness
+from appliance.core import logs
+from appliance.core.clock import monotonic
+from appliance.core.errors import NexusError
+from appliance.core.health import EOF_WINDOW_S, Act, Verdict, judge_eof, judge_silence
+from appliance.core.records import Agent, ClusterView
+from appliance.core.registry import Registry
+from appliance.core.task_ledger import TaskLedger
+
+log = logs.get("keeper")
+POLL_S = 0.25
+VOTE_WINDOW_MS = 1500
+_PROBE_PAUSE_S = 0.03
+_ORPHAN_POLLS = 8
+"""Boots that PostgreSQL believes alive and the registry does not know are looked for every this many polls."""
+
+
+class Watch:
+    """Finds dead boots and hands their work on."""
+
+    def __init__(
+        self, me: str, registry: Registry, ledger: TaskLedger, liveness: Liveness, in_tilt: Callable[[], bool]
+    ) -> None:
+        self._me = me
+        self._registry = registry
+        self._ledger = ledger
+        self._liveness = liveness
+        self._in_tilt = in_tilt
+        self._peers: dict[str, asyncio.Task[None]] = {}
+        self._gone_since: dict[str, float] = {}
+        self._done: set[tuple[str, Act]] = set()
+        self._view: ClusterView | None = None
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as connections:
+            polls = 0
+            while True:
+                try:
+                    self._view = await self._registry.view()
+                    self._follow(connections, self._view)
+                    await self._judge_silent(self._view, with_orphans=polls % _ORPHAN_POLLS == 0)
+                except NexusError as error:
+                    log.warning("watch_failed", error=str(error))
+                polls += 1
+                await asyncio.sleep(POLL_S)
+
+    def _follow(self, connections: asyncio.TaskGroup, view: ClusterView) -> None:
+        """Hold one liveness connection to every living peer."""
+        self._peers = {boot: task for boot, task in self._peers.items() if not task.done()}
+        for peer in view.agents:
+            if peer.id != self._me and peer.boot_alive and peer.boot not in self._peers and peer.liveness_port:
+                self._peers[peer.boot] = connections.create_task(self._hold(peer), name=f"peer {peer.id}")
+
+    async def _hold(self, peer: Agent) -> None:
+        found = await self._liveness.connect(peer.host, peer.liveness_port)
+        if found is None:
+            return  # not up yet or not reachable from here: only silence speaks then
+        hello, reader, writer = found
+        try:
+            if hello.boot == peer.boot:
+                await reader.read()
+                log.info("connection_ended", peer=peer.id, boot=peer.boot)
+        except OSError as error:
+            log.info("connection_ended", peer=peer.id, boot=peer.boot, error=str(error))
+        finally:
+            writer.close()
+        if hello.boot == peer.boot:
+            await self._confirm_death(peer)
+
+    async def _confirm_death(self, peer: Agent) -> None:
+        """Bury the boot once its silence is confirmed; give up as soon as it is heard or seen beating."""
+        if not await self._probes_fail(peer):
+            return None
+        while (current := self._record(peer)) is not None and current.boot == peer.boot and current.boot_alive:
+            try:
+                voters, silent_s = await self._registry.suspect(
+                    peer.id, peer.boot, voter=self._me, window_ms=VOTE_WINDOW_MS
+                )
+                verdict = judge_eof(voters, silent_s, tilted=self._in_tilt())
+                if verdict.act is Act.BURY:
+                    return await self._carry_out(peer.id, peer.boot, verdict)
+            except NexusError as error:
+                log.warning("suspicion_failed", peer=peer.id, error=str(error))
+            if not await self._probes_fail(peer):
+                return None
+        return None
+
+    def _record(self, peer: Agent) -> Agent | None:
+        return self._view.agent(peer.id) if self._view else None
+
+    async def _probes_fail(self, peer: Agent) -> bool:
+        """Whether signed probes of this boot fail for the whole confirmation window."""
+        until = monotonic() + EOF_WINDOW_S
+        while monotonic() < until:
+            hello = await self._liveness.probe(peer.host, peer.liveness_port)
+            if hello is not None and hello.boot == peer.boot:
+                return False
+            await asyncio.sleep(_PROBE_PAUSE_S)
+        return True
+
+    async def _judge_silent(self, view: ClusterView, *, with_orphans: bool) -> None:
+        gone = {agent.boot: agent.id for agent in view.agents if not agent.boot_alive and agent.id != self._me}
+        if with_orphans or self._gone_since:
+            known = {agent.boot for agent in view.agents}
+            living = await self._ledger.living_boots()
+            gone |= {boot: agent for boot, agent in living.items() if boot not in known and agent != self._me}
+            gone = {boot: agent for boot, agent in gone.items() if boot in living}
+        now = monotonic()
+        self._gone_since = {boot: self._gone_since.get(boot, now) for boot in gone}
+        for boot, agent in gone.items():
+            verdict = judge_silence(now - self._gone_since[boot], tilted=self._in_tilt())
+            if verdict.act is not Act.NOTHING:
+                await self._carry_out(agent, boot, verdict)
+
+    async def _carry_out(self, agent_id: str, boot: str, verdict: Verdict) -> None:
+        """Hand the boot's work on, once per boot and act; any agent may do it, rows decide who was first."""
+        if (boot, verdict.act) in self._done:
+            return
+        if verdict.act is Act.BURY:
+            await self._ledger.bury(boot, verdict.reason)
+        released = await self._ledger.release(boot, turns_only=verdict.act is Act.RELEASE_TURNS)
+        self._done.add((boot, verdict.act))
+        log.warning(verdict.act, peer=agent_id, boot=boot, reason=verdict.reason, released=released)
+        if verdict.act is Act.BURY:
+            await self._registry.leave(agent_id, boot, forget=False)

@@ -1,0 +1,228 @@
+"""What people do with conversations: one function each, shared by page, JSON API and sockets."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import msgspec
+
+from agent_image.runner.feed import Feed
+from agent_image.runner.hub import Hub
+from agent_image.runner.turns.intake import Intake
+from appliance.core import event_bus, logs
+from appliance.core.conversation_events import ConversationEvents
+from appliance.core.errors import BadInput, Conflict, NotFound, StaleAttempt, StoreAway, TooLarge
+from appliance.core.metrics import TURNS_ACCEPTED
+from appliance.core.postgres import Postgres, Row
+from appliance.core.records import Accepted, Conversation, Event, Message, TaskState, Turn, User
+from appliance.core.redis import Redis
+from appliance.core.task_ledger import TaskLedger, turn_of
+
+log = logs.get("runner")
+MAX_TEXT = 256 * 1024
+MAX_TITLE = 200
+SHOWN = 500
+"""Messages a page shows; older ones stay in the rows."""
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """A conversation as a page shows it, and the cursor from which its events go on."""
+
+    conversation: Conversation
+    messages: tuple[Message, ...]
+    unfinished: tuple[Turn, ...]
+    ended_badly: tuple[Turn, ...]
+    cursor: str
+
+
+class Conversations:
+    """The service behind every face of the chat."""
+
+    def __init__(
+        self, redis: Redis, postgres: Postgres, ledger: TaskLedger, intake: Intake, hub: Hub, *, agent: str
+    ) -> None:
+        self._redis = redis
+        self._postgres = postgres
+        self._ledger = ledger
+        self._intake = intake
+        self._hub = hub
+        self._agent = agent
+        self._events = ConversationEvents(redis)
+
+    async def accept(
+        self, user: User, conversation: str, text: str, *, client_id: str, create: bool = False
+    ) -> Accepted:
+        """Commit a message and its turn, and run it here if a slot is free (DESIGN part 6).
+
+        Raises:
+            BadInput: empty or unreadable. TooLarge: above MAX_TEXT. NotFound, Overloaded.
+            StoreAway: nothing was accepted; sending it again with the same `client_id` is safe.
+        """
+        text, client_id = _checked_text(text), client_id or str(uuid4())
+        boot = None if self._hub.away else self._intake.reserve()
+        turn: Turn | None = None
+        try:
+            accepted = await self._ledger.accept(
+                user, _uuid(conversation), text, client_id=client_id[:200], boot=boot, create=create
+            )
+            if not accepted.duplicate:
+                turn = accepted.turn if accepted.turn.state is TaskState.RUNNING else None
+                accepted = msgspec.structs.replace(accepted, cursor=await self._tell_accepted(accepted))
+        finally:
+            if boot is not None:
+                self._intake.settle(turn)
+        TURNS_ACCEPTED.labels("direct" if turn else "queued").inc()
+        return accepted
+
+    async def _tell_accepted(self, accepted: Accepted) -> str:
+        """Tell open pages and return the cursor before this news.
+
+        The row is committed, so a failure here loses nothing: the attempt's first event says the same.
+        """
+        turn = accepted.turn
+        queued = turn.state is not TaskState.RUNNING
+        data = {"turn_no": turn.turn_no, "text": turn.text, "message_id": accepted.message_id, "queued": queued}
+        try:
+            opened = await self._events.open_attempt(
+                turn.conversation_id, turn.id, 0, agent="", first=("accepted", data)
+            )
+            return opened.cursor
+        except (StoreAway, StaleAttempt) as error:
+            log.info("accepted_untold", turn=turn.id, error=str(error))
+            return ""
+
+    async def cancel(self, user: User, conversation: str, turn_id: str) -> TaskState:
+        """Stop a turn: by a durable flag and a hint, wherever it runs. NotFound for another's."""
+        await self.find(user, conversation)
+        turn = await self._ledger.turn(_uuid(turn_id))
+        if turn is None or turn.conversation_id != _uuid(conversation):
+            raise NotFound("There is no such turn.")
+        state = await self._ledger.cancel(user, turn.id)
+        self._intake.end(turn.id, "stopped")
+        await event_bus.publish(self._redis, "abort", "abort", turn=turn.id, conv_id=conversation)
+        return state
+
+    async def listing(self, user: User, search: str = "") -> list[Conversation]:
+        """Return a person's conversations, newest first, those whose title contains `search`."""
+        rows = await self._postgres.rows(
+            "conversations", tenant=user.tenant_id, user=user.id, search=search[:MAX_TITLE], limit=200
+        )
+        return [_conversation(row) for row in rows]
+
+    async def find(self, user: User, conversation: str) -> Conversation:
+        """Return one conversation; NotFound when there is none or it is another's."""
+        return _conversation(_found(await self._postgres.row("conversation", **_of(user, conversation))))
+
+    async def create(self, user: User, conversation: str | None = None, title: str = "") -> Conversation:
+        """Begin a conversation; Conflict when the id is taken."""
+        made = await self._postgres.row(
+            "create_conversation",
+            **_of(user, conversation or str(uuid4())),
+            title=_checked_title(title),
+            trace=uuid4().hex,
+        )
+        if made is None:
+            raise Conflict("There is a conversation with this id already.")
+        return await self.find(user, str(made["id"]))
+
+    async def rename(self, user: User, conversation: str, title: str) -> None:
+        """Give a conversation another title; BadInput when it is empty or too long."""
+        title = _checked_title(title)
+        if not title:
+            raise BadInput("A title needs at least one character.")
+        _found(await self._postgres.row("rename_conversation", **_of(user, conversation), title=title))
+
+    async def delete(self, user: User, conversation: str) -> None:
+        """Take a conversation out of sight, and stop what runs in it."""
+        for turn in (await self.transcript(user, conversation)).unfinished:
+            await self.cancel(user, conversation, turn.id)
+        _found(await self._postgres.row("delete_conversation", **_of(user, conversation)))
+
+    async def transcript(self, user: User, conversation: str) -> Transcript:
+        """Return what was said, and the cursor behind which everything else will come as events."""
+        found = await self.find(user, conversation)
+        return await self._transcript(found)
+
+    async def _transcript(self, conversation: Conversation) -> Transcript:
+        # The position is read first: what happens in between then comes twice, which readers tolerate, not never.
+        position = await self._position(conversation.id)
+        rows = await self._postgres.rows("messages", conversation=conversation.id, limit=SHOWN)
+        unfinished = await self._postgres.rows("unfinished_turns", conversation=conversation.id)
+        badly = await self._postgres.rows("ended_badly", conversation=conversation.id)
+        return Transcript(
+            conversation=conversation,
+            messages=tuple(_message(row) for row in rows),
+            unfinished=tuple(turn_of(row) for row in unfinished),
+            ended_badly=tuple(turn_of(row) for row in badly),
+            cursor=position,
+        )
+
+    async def _position(self, conversation: str) -> str:
+        """Return the cursor from which an open page goes on: the start of the oldest unfinished turn, or the end."""
+        unfinished = await self._postgres.rows("unfinished_turns", conversation=conversation)
+        try:
+            position = await self._events.position(conversation, str(unfinished[0]["id"]) if unfinished else "")
+        except StoreAway:
+            return ""
+        return position.cursor(position.turn_start or position.last)
+
+    async def message(self, user: User, conversation: str, message_id: str) -> Message:
+        """Return one committed message; NotFound when it is not there or another's."""
+        return _message(
+            _found(await self._postgres.row("message", **_of(user, conversation), message=_uuid(message_id)))
+        )
+
+    async def follow(self, user: User, conversation: str, cursor: str) -> AsyncIterator[Event | None]:
+        """Return the endless feed of a conversation after `cursor`; None in it means that a second passed.
+
+        Raises:
+            NotFound: before the first event, when the conversation is not this person's.
+        """
+        found = await self.find(user, conversation)
+        return Feed(self._events, self._hub, found.id, lambda: self._position(found.id)).events(cursor)
+
+
+def _checked_text(text: str) -> str:
+    if not text.strip():
+        raise BadInput("The message is empty; write something first.")
+    if "\x00" in text:
+        raise BadInput("The message contains a NUL character, which cannot be stored.")
+    if len(text.encode(errors="surrogatepass")) > MAX_TEXT:
+        raise TooLarge(f"The message is longer than {MAX_TEXT // 1024} KiB; shorten it or send it in parts.")
+    return text
+
+
+def _checked_title(title: str) -> str:
+    title = title.strip()
+    if len(title) > MAX_TITLE:
+        raise BadInput(f"The title has {len(title):,} characters; {MAX_TITLE} are allowed.")
+    if "\x00" in title:
+        raise BadInput("The title contains a NUL character, which cannot be stored.")
+    return title
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise NotFound() from None
+
+
+def _of(user: User, conversation: str) -> dict[str, object]:
+    return {"tenant": user.tenant_id, "user": user.id, "conversation": _uuid(conversation)}
+
+
+def _found(row: Row | None) -> Row:
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def _conversation(row: Row) -> Conversation:
+    return Conversation(id=str(row["id"]), title=row["title"], updated_at=row["updated_at"].timestamp())
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        id=str(row["id"]), turn_id=str(row["task_id"]), turn_no=row["turn_no"], role=row["role"], text=row["text"],
+        agent_id=row["agent_id"], model=row["model"], meta=row["meta"], created_at=row["created_at"].timestamp(),
+    )  # fmt: skip

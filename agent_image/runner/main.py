@@ -1,0 +1,151 @@
+"""Builds one runner and runs its loops in one task group beside the web server."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from litestar import Litestar
+from litestar.di import Provide
+
+from agent_image.runner.api import ConversationApi
+from agent_image.runner.chat import CHAT_HANDLERS
+from agent_image.runner.conversations import Conversations
+from agent_image.runner.hub import Hub
+from agent_image.runner.llm import build_router
+from agent_image.runner.streams import page_events, socket
+from agent_image.runner.turns.announcer import Announcer
+from agent_image.runner.turns.intake import Intake
+from agent_image.runner.turns.turn import Parts
+from agent_image.shared_page import SharedPage
+from appliance.core import logs, settings
+from appliance.core.clock import monotonic
+from appliance.core.conversation_events import ConversationEvents
+from appliance.core.metrics import AGENT_LOAD, AGENT_MAX_LOAD
+from appliance.core.postgres import Postgres
+from appliance.core.records import Status
+from appliance.core.redis import Redis
+from appliance.core.settings import Settings
+from appliance.core.task_ledger import TaskLedger
+from appliance.core.working_memory import WorkingMemory
+from appliance.web.app import create_app
+
+log = logs.get("runner")
+TICK_S = 0.1
+_GRACE_S = 3
+"""Seconds that open requests may take to end once the runner was asked to."""
+
+
+class Runner:
+    """One life of a runner: the composition root of everything that does user work."""
+
+    def __init__(self, config: Settings, boot: str, page: SharedPage, port: int) -> None:
+        self._config = config
+        self._page = page
+        self._port = port
+        agent = config.cluster_agent_id
+        self._redis = Redis(config)
+        self._postgres = Postgres(config, application=f"runner {agent}")
+        self._events = ConversationEvents(self._redis)
+        self._ledger = TaskLedger(
+            self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued
+        )
+        self._router = build_router(config)
+        parts = Parts(
+            agent=agent,
+            boot=boot,
+            ledger=self._ledger,
+            events=self._events,
+            memory=WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl),
+            router=self._router,
+            max_tokens=config.model_max_tokens,
+        )
+        self._hub = Hub(self._redis, self._events, boot)
+        self._intake = Intake(parts, config, self._redis, may_claim=lambda: not self._hub.away)
+        self._announcer = Announcer(
+            self._ledger, self._events, lambda: page.may_act_as_primary(monotonic()), agent=agent
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM; then take nothing more, let go of what runs, and end."""
+        await self._postgres.open()
+        server = self._server()
+        async with asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(work, name=name)
+                for name, work in {
+                    "tick": self._tick(),
+                    "hub": self._hub.run(),
+                    "claim": self._intake.claim_forever(),
+                    "hear queued": self._intake.hear_queued(),
+                    "hear aborts": self._intake.hear_aborts(),
+                    "flags": self._intake.check_flags(),
+                    "announcer": self._announcer.run(),
+                }.items()
+            ]
+            serving = group.create_task(server.serve(), name="http")
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, lambda: self._ask_to_stop(server))
+            await serving
+            await self._intake.close()
+            for loop in loops:
+                loop.cancel()
+        await self._router.aclose()
+        await self._postgres.aclose()
+        await self._redis.aclose()
+
+    def _ask_to_stop(self, server: uvicorn.Server) -> None:
+        self._page.status = Status.DRAINING
+        server.should_exit = True
+
+    def _server(self) -> uvicorn.Server:
+        config = uvicorn.Config(
+            self._app(), host=self._config.agent_host, port=self._port, log_config=None, access_log=False,
+            timeout_graceful_shutdown=_GRACE_S, proxy_headers=False, server_header=False, lifespan="on",
+            timeout_keep_alive=75, ws_max_size=2**21,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        # Our own handlers order the end of everything; uvicorn's would end the web server first and only.
+        server.capture_signals = _no_signals  # type: ignore[method-assign]
+        return server
+
+    def _app(self) -> Litestar:
+        service = Conversations(
+            self._redis, self._postgres, self._ledger, self._intake, self._hub, agent=self._config.cluster_agent_id
+        )
+        return create_app(
+            self._config,
+            postgres=self._postgres,
+            handlers=[ConversationApi, page_events, socket, *CHAT_HANDLERS],
+            templates=[Path(__file__).parent / "chat" / "templates"],
+            dependencies={"conversations": Provide(lambda: service, sync_to_thread=False)},
+        )
+
+    async def _tick(self) -> None:
+        """Show the keeper that this event loop turns, how far it lags, and how much runs."""
+        AGENT_MAX_LOAD.set(self._config.cluster_max_load)
+        page = self._page
+        while True:
+            planned = monotonic() + TICK_S
+            await asyncio.sleep(TICK_S)
+            page.loop_lag_ms = max(0.0, (monotonic() - planned) * 1000)
+            page.loop_tick = monotonic()
+            page.load = self._intake.load
+            AGENT_LOAD.set(self._intake.load)
+            if page.status is Status.STARTING:
+                page.status = Status.ACTIVE
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
+
+
+def main(boot: str, descriptor: int, port: int) -> None:
+    """Run one boot."""
+    config = settings.load()
+    logs.configure(config.log_level, agent=config.cluster_agent_id, boot=boot[:8])
+    uvloop.run(Runner(config, boot, SharedPage(descriptor), port).run())

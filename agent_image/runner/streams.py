@@ -1,0 +1,124 @@
+"""A conversation's events on the wire: server-sent events and WebSocket over one feed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, WebSocket, get, websocket
+from litestar.exceptions import WebSocketDisconnect
+from litestar.params import Dependency
+from litestar.response import Stream
+
+from agent_image.runner.conversations import Conversations
+from appliance.core.errors import BadInput, NexusError
+from appliance.core.records import Event
+
+EVENT_STREAM = "text/event-stream"
+PING = b"event: ping\ndata: {}\n\n"
+ENDS_A_TURN = frozenset({"done", "failed", "cancelled"})
+Service = Annotated[Conversations, Dependency(skip_validation=True)]
+_encode = msgspec.json.Encoder().encode
+
+
+def flat(event: Event) -> dict[str, Any]:
+    """Return an event as clients see it: one flat object."""
+    return {"type": event.type, "turn": event.turn, "attempt": event.attempt, "cursor": event.cursor, **event.data}
+
+
+async def as_sse(feed: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+    """Encode a feed as server-sent events, a ping for every silent second."""
+    yield b"retry: 250\n\n"
+    async for event in feed:
+        if event is None:
+            yield PING
+        else:
+            cursor = b"id: " + event.cursor.encode() + b"\n" if event.cursor else b""
+            yield cursor + b"event: " + event.type.encode() + b"\ndata: " + _encode(flat(event)) + b"\n\n"
+
+
+async def until_turn_ends(feed: AsyncIterator[Event | None], turn: str) -> AsyncIterator[Event | None]:
+    """Pass a feed on up to and including the event that ends `turn`."""
+    async for event in feed:
+        yield event
+        if event is not None and event.turn == turn and event.type in ENDS_A_TURN:
+            return
+
+
+class FromSocket(msgspec.Struct, frozen=True):
+    """What a client may say over the socket."""
+
+    type: str
+    text: str = ""
+    client_id: str = ""
+    create: bool = False
+    turn: str = ""
+
+
+@websocket("/c/{conversation:str}/ws")
+async def socket(socket: WebSocket[Any, Any, Any], conversations: Service, conversation: str, cursor: str = "") -> None:
+    """Carry a conversation both ways: events out, messages and stops in."""
+    try:
+        feed = await conversations.follow(socket.user, conversation, cursor)
+    except NexusError as error:
+        await socket.close(code=4000 + error.status, reason=error.title[:120])
+        return
+    await socket.accept()
+    sender = asyncio.create_task(_send_events(socket, feed))
+    try:
+        async for raw in socket.iter_data("text"):
+            await _obey(socket, conversations, conversation, raw)
+    except WebSocketDisconnect:
+        pass  # the client went; its turn goes on
+    finally:
+        sender.cancel()
+        with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
+            await sender
+
+
+async def _send_events(socket: WebSocket[Any, Any, Any], feed: AsyncIterator[Event | None]) -> None:
+    async for event in feed:
+        await socket.send_data(_encode(flat(event) if event else {"type": "ping"}).decode(), mode="text")
+
+
+async def _obey(socket: WebSocket[Any, Any, Any], conversations: Conversations, conversation: str, raw: str) -> None:
+    try:
+        said = _understood(raw)
+        if said.type == "message":
+            await conversations.accept(
+                socket.user, conversation, said.text, client_id=said.client_id, create=said.create
+            )
+        elif said.type == "stop":
+            await conversations.cancel(socket.user, conversation, said.turn)
+        else:
+            raise BadInput("Say {type: message, text, client_id} or {type: stop, turn}.")
+    except NexusError as error:
+        problem = {"type": "problem", "status": error.status, "title": error.title, "detail": error.detail}
+        await socket.send_data(_encode(problem).decode(), mode="text")
+
+
+def _understood(raw: str) -> FromSocket:
+    try:
+        return msgspec.json.decode(raw, type=FromSocket)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput("This is not a JSON object with a type.") from error
+
+
+@get("/c/{conversation:str}/events", operation_id="follow_page")
+async def page_events(
+    request: Request[Any, Any, Any], conversations: Service, conversation: str, cursor: str = ""
+) -> Stream:
+    """What an open page listens to."""
+    return await stream_of(request, conversations, conversation, cursor)
+
+
+async def stream_of(
+    request: Request[Any, Any, Any], conversations: Conversations, conversation: str, cursor: str
+) -> Stream:
+    """Answer with a conversation's feed; a browser's Last-Event-ID wins over `cursor`."""
+    after = request.headers.get("last-event-id") or cursor
+    if len(after) > 200:
+        raise BadInput("This cursor is not one of ours.")
+    feed = await conversations.follow(request.user, conversation, after)
+    return Stream(as_sse(feed), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})

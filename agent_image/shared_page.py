@@ -1,0 +1,74 @@
+"""The small page of memory a keeper and its own runner share (PROTOCOLS 6.1): no I/O can delay what is written here.
+
+Each field is one aligned word written in one store, so a reader never sees half a value.
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from appliance.core.records import Role, Status
+
+_SIZE = 4096
+_ROLES = list(Role)
+_STATUSES = list(Status)
+
+
+def _field(offset: int, form: str) -> Any:
+    """Make a property over one word of the page."""
+    word = struct.Struct(form)
+    read: Callable[[SharedPage], Any] = lambda page: word.unpack_from(page.memory, offset)[0]
+    write: Callable[[SharedPage, Any], None] = lambda page, value: word.pack_into(page.memory, offset, value)
+    return property(read, write)
+
+
+class SharedPage:
+    """Runner → tick, load, queued, lag, status; keeper → role, epoch, lease deadline."""
+
+    loop_tick: float = _field(0, "d")
+    """CLOCK_BOOTTIME seconds of the runner's last turn of its event loop."""
+    loop_lag_ms: float = _field(8, "d")
+    load: int = _field(16, "q")
+    queued: int = _field(24, "q")
+    epoch: int = _field(32, "q")
+    lease_deadline: float = _field(40, "d")
+    """CLOCK_BOOTTIME seconds until which this agent may act as primary."""
+    _status: int = _field(48, "q")
+    _role: int = _field(56, "q")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.memory = mmap.mmap(descriptor, _SIZE)
+
+    @classmethod
+    def create(cls) -> "SharedPage":
+        """Make a page that lives as long as one of the two processes, nowhere on disk."""
+        descriptor = os.memfd_create("nexus-agent-page", 0)
+        os.ftruncate(descriptor, _SIZE)
+        page = cls(descriptor)
+        page.role = Role.SECONDARY
+        return page
+
+    @property
+    def status(self) -> Status:
+        """What the runner is doing."""
+        return _STATUSES[self._status]
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        self._status = _STATUSES.index(status)
+
+    @property
+    def role(self) -> Role:
+        """What the keeper holds this agent to be."""
+        return _ROLES[self._role]
+
+    @role.setter
+    def role(self, role: Role) -> None:
+        self._role = _ROLES.index(role)
+
+    def may_act_as_primary(self, now: float) -> bool:
+        """Whether the lease still stands; asked before every authoritative step."""
+        return self.role is Role.PRIMARY and now < self.lease_deadline

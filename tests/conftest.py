@@ -1,0 +1,47 @@
+"""Fixtures every folder of tests uses: real stores for the session, one shared cluster, people."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.cluster import Client, Cluster, Stores
+from tests.fakes.models import FakeProvider
+
+
+@pytest.fixture(scope="session")
+async def stores() -> AsyncIterator[Stores]:
+    """PostgreSQL and Redis for the whole session."""
+    running = Stores()
+    try:
+        await running.start()
+        yield running
+    finally:
+        await asyncio.to_thread(running.close)
+
+
+@pytest.fixture(scope="session")
+async def provider() -> AsyncIterator[FakeProvider]:
+    """A scripted model provider for the whole session."""
+    async with FakeProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def cluster(stores: Stores, provider: FakeProvider) -> AsyncIterator[Cluster]:
+    """Three agents behind a gateway; a test that breaks one starts it again before it ends."""
+    running = Cluster(stores, provider)
+    try:
+        await running.start(3)
+        yield running
+    finally:
+        await running.close()
+
+
+@pytest.fixture
+async def client(cluster: Cluster) -> AsyncIterator[Client]:
+    """A signed-in person at the gateway."""
+    _, token = await cluster.sign_in()
+    person = Client(cluster.url, token)
+    yield person
+    await person.aclose()

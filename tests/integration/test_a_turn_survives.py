@@ -1,0 +1,66 @@
+"""The first promise: a turn goes on when its agent dies."""
+
+import asyncio
+from typing import Any
+
+from tests.cluster import Client, Cluster, wait_until
+from tests.fakes.models import expected_text
+
+
+async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor: str = "") -> list[dict[str, Any]]:
+    """Follow like a browser: reconnect with the last cursor; only silence or a failed connection raises `try`."""
+    seen: list[dict[str, Any]] = []
+    attempt = 0
+    while True:
+        try:
+            feed = client.events(conversation, cursor, attempt=attempt)
+            while True:
+                event = await asyncio.wait_for(anext(feed), 2.5)
+                if event["type"] == "ping":
+                    continue
+                cursor = event["cursor"] or cursor
+                seen.append(event)
+                if event["turn"] == turn and event["type"] in ("done", "failed", "cancelled"):
+                    return seen
+        except (TimeoutError, StopAsyncIteration, Exception) as error:  # noqa: BLE001
+            if isinstance(error, AssertionError):
+                raise
+            attempt += 1
+            await asyncio.sleep(0.1)
+
+
+async def test_an_answer_streams_through_the_gateway_and_is_committed(client: Client) -> None:
+    conversation = await client.create()
+    accepted = await client.send(conversation, "hello [[tokens=20 delay=5ms]]")
+    events = await follow_to_the_end(client, conversation, accepted["turn"])
+    text = "".join(event["text"] for event in events if event["type"] == "token")
+    assert text == expected_text("hello [[tokens=20 delay=5ms]]")
+    transcript = await client.transcript(conversation)
+    assert [message["text"] for message in transcript["messages"]] == ["hello [[tokens=20 delay=5ms]]", text]
+    assert [event["type"] for event in events if event["type"] != "token"] == ["accepted", "started", "route", "done"]
+
+
+async def test_killing_keeper_and_runner_in_mid_answer_restarts_the_answer_elsewhere(
+    cluster: Cluster, client: Client
+) -> None:
+    conversation = await client.create()
+    message = "tell me [[tokens=100 delay=20ms]]"
+    accepted = await client.send(conversation, message)
+    follower = asyncio.create_task(follow_to_the_end(client, conversation, accepted["turn"]))
+
+    async def owner() -> str | None:
+        row = await cluster.postgres.row("turn", task=accepted["turn"])
+        boots = {agent.boot: agent.id for agent in (await cluster.view()).agents}
+        return boots.get(str(row["owner_boot"])) if row else None
+
+    lost = await wait_until(owner, of="an owner of the turn")
+    await asyncio.sleep(0.5)
+    await cluster.kill(lost)
+    events = await asyncio.wait_for(follower, 20)
+    cluster.start_agent(lost)
+    restarted = next(event for event in events if event["type"] == "attempt_restarted")
+    text = "".join(e["text"] for e in events if e["type"] == "token" and e["attempt"] == restarted["attempt"])
+    assert text == expected_text(message)
+    assert restarted["from"] == lost
+    assert restarted["gap_ms"] < 5000
+    await cluster.until_active(3)
