@@ -62,7 +62,11 @@ async def _end(process: Process) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
     await process.wait()
-    # As subreaper this process inherits orphaned workers; they hold the port, so they must go before a restart.
+    _end_inherited()
+
+
+def _end_inherited() -> None:
+    """End workers whose master was killed: they are this process's now (subreaper), and they hold the port."""
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(int(pid), signal.SIGKILL)
