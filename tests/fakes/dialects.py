@@ -53,9 +53,7 @@ class OpenAI:
         """Return the finish reason, the usage if it was asked for, and the end mark."""
         parts = [self._chunk({}, "length" if cut else "stop")]
         if self._usage:
-            parts.append(
-                b"data: " + encode({**self._frame, "choices": [], "usage": _usage(asked, said)}) + b"\n\n"
-            )
+            parts.append(b"data: " + encode({**self._frame, "choices": [], "usage": _usage(asked, said)}) + b"\n\n")
         return b"".join([*parts, b"data: [DONE]\n\n"])
 
     def whole(self, text: str, asked: int, said: int, *, cut: bool) -> bytes:
@@ -118,9 +116,7 @@ class Anthropic:
 
     def error(self, status: int) -> bytes:
         """Return an error as Anthropic words it."""
-        kind = {401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}.get(
-            status, "api_error"
-        )
+        kind = {401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}.get(status, "api_error")
         return encode({"type": "error", "error": {"type": kind, "message": f"scripted error {status}"}})
 
     def stream_error(self) -> bytes:

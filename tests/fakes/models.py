@@ -108,9 +108,7 @@ class Connection(asyncio.Protocol):
         if path.endswith("/chat/completions") or path.endswith("/v1/messages"):
             return self._model_call(path, headers, msgspec.json.decode(body))
         if path.endswith("/v1/models"):
-            return self.reply(
-                200, encode({"object": "list", "data": [{"id": state.model, "object": "model"}]})
-            )
+            return self.reply(200, encode({"object": "list", "data": [{"id": state.model, "object": "model"}]}))
         if path == "/calls":
             return self.reply(200, encode(state.calls))
         if path == "/mode" and method == "PUT":
@@ -202,9 +200,7 @@ def _last_message(body: dict[str, Any]) -> str:
 async def serve(host: str, port: int, port_file: Path | None, model: str) -> None:
     """Serve until killed; writes the port it got to `port_file`."""
     state = State(model)
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(state), host, port, backlog=1024
-    )
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(state), host, port, backlog=1024)
     got = server.sockets[0].getsockname()[1]
     if port_file:
         part = port_file.with_suffix(".part")
@@ -222,9 +218,7 @@ def _end_with_stdin() -> None:
 
 def main() -> None:
     """Run the server from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", type=Path)
