@@ -1,4 +1,4 @@
-"""A real cluster for tests: stores, a gateway and agents as processes, with verbs for what befalls them."""
+"""A real cluster for tests: a gateway and agents as processes, with verbs for what befalls them."""
 
 import asyncio
 import contextlib
@@ -10,107 +10,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
-import msgspec
 
-from appliance.core.errors import NexusError
-from appliance.core.postgres import Postgres, migrate, wait_until_answering
+from appliance.core.postgres import Postgres
 from appliance.core.records import Agent, ClusterView, User
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
-from appliance.core.settings import Settings, load
-from appliance.embedded import postgres, redis
 from appliance.embedded.places import Home, nginx_binary
-from appliance.embedded.programs import Program, free_port, start, stop, wait_ready
-from appliance.embedded.secrets import generate_missing, read_secret
+from appliance.embedded.programs import free_port
 from tests.fakes.models import FakeProvider
+from tests.stores import Stores
+from tests.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 30.0
-"""Deadlines are generous here; strict figures belong to the benchmarks."""
-
-
-async def wait_until(condition: Callable[[], Awaitable[Any]], *, within_s: float = PATIENCE_S, of: str) -> Any:
-    """Return the first true answer of `condition`; fail with `of` and the last answer when none comes in time."""
-    deadline = time.monotonic() + within_s
-    last: Any = None
-    while time.monotonic() < deadline:
-        try:
-            last = await condition()
-            if last:
-                return last
-        except (NexusError, httpx2.HTTPError) as error:
-            last = error
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{of} did not happen within {within_s} s; last seen: {last!r}")
-
-
-class Stores:
-    """PostgreSQL and Redis of their own, in a temporary home."""
-
-    def __init__(self) -> None:
-        self.home = Home.at(Path(tempfile.mkdtemp(prefix="nexus-test-"))).create()
-        self.programs: dict[str, Program] = {}
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    async def start(self) -> None:
-        """Start both and apply the migrations."""
-        generate_missing(self.home.secrets)
-        postgres_port, redis_port = free_port(), free_port()
-        await asyncio.to_thread(postgres.initialise, self.home)
-        redis.configure(self.home, redis_port)
-        self.programs = {
-            "postgres": postgres.postgres(self.home, postgres_port),
-            "redis": redis.redis(self.home, redis_port),
-        }
-        self.urls = {
-            "postgres_url": postgres.postgres_url(postgres_port),
-            "redis_url": redis.redis_url(redis_port),
-        }
-        for name in self.programs:
-            await self.start_one(name)
-        await wait_until_answering(self.settings(), within_s=PATIENCE_S)
-        await migrate(self.settings(), "pre")
-
-    async def start_one(self, name: str) -> None:
-        """Start one store, again after `kill`."""
-        process = start(self.programs[name], self.home.logs / f"{name}.log")
-        self.processes[name] = process
-        await asyncio.to_thread(wait_ready, self.programs[name], PATIENCE_S, process)
-
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to one store."""
-        self.processes[name].send_signal(number)
-        if number is signal.SIGKILL:
-            self.processes[name].wait()
-
-    def settings(self, **more: Any) -> Settings:
-        """Return settings that reach these stores."""
-        return load(
-            **self.urls,
-            redis_password=read_secret(self.home.secrets, "redis_password"),
-            postgres_password=read_secret(self.home.secrets, "postgres_password"),
-            cluster_secret=read_secret(self.home.secrets, "cluster_secret"),
-            **more,
-        )
-
-    def environment(self) -> dict[str, str]:
-        """Return what a program needs to reach these stores; secrets stay in files."""
-        return {name.upper(): url for name, url in self.urls.items()} | {"NEXUS_SECRETS_DIR": str(self.home.secrets)}
-
-    def close(self) -> None:
-        """Stop both and remove everything."""
-        for name, process in self.processes.items():
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
-            stop(self.programs[name], process)
-        shutil.rmtree(self.home.root, ignore_errors=True)
 
 
 class Cluster:
@@ -248,56 +164,6 @@ class Cluster:
         await self.redis.aclose()
         if not os.environ.get("NEXUS_TEST_KEEP_LOGS"):
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class Client:
-    """A person at the JSON API."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self.http = httpx2.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=httpx2.Timeout(60, connect=5)
-        )
-
-    async def create(self) -> str:
-        """Begin a conversation and return its id."""
-        answer = await self.http.post("/api/v1/conversations", json={})
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
-
-    async def send(self, conversation: str, text: str, **more: Any) -> dict[str, Any]:
-        """Send a message and return what was accepted."""
-        answer = await self.http.post(f"/api/v1/conversations/{conversation}/messages", json={"text": text, **more})
-        assert answer.status_code == 202, answer.text
-        return dict(answer.json())
-
-    async def transcript(self, conversation: str) -> dict[str, Any]:
-        """Return a conversation as committed."""
-        answer = await self.http.get(f"/api/v1/conversations/{conversation}")
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
-
-    async def events(self, conversation: str, cursor: str = "", *, attempt: int = 0) -> AsyncIterator[dict[str, Any]]:
-        """Follow a conversation over one connection; pings come as {"type": "ping"}."""
-        params = {"cursor": cursor, "try": str(attempt)}
-        async with self.http.stream("GET", f"/api/v1/conversations/{conversation}/events", params=params) as answer:
-            assert answer.status_code == 200, await answer.aread()
-            async for event in sse(answer):
-                yield event
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self.http.aclose()
-
-
-async def sse(answer: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
-    """Yield the events of a server-sent-events response."""
-    kind = ""
-    async for line in answer.aiter_lines():
-        name, _, value = line.partition(": ")
-        if name == "event":
-            kind = value
-        elif name == "data":
-            yield {"type": kind, **msgspec.json.decode(value)}
 
 
 @asynccontextmanager

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.cluster import Client, Cluster, Stores
+from tests.client import Client
+from tests.cluster import Cluster
 from tests.fakes.models import FakeProvider
+from tests.stores import Stores
 
 
 @pytest.fixture(scope="session")

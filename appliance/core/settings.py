@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     """Model to ask Ollama for; empty takes the first one it has."""
     anthropic_api_key: SecretStr = SecretStr("")
     """Claude as fallback after the local models. Costs money."""
-    anthropic_model: str = "claude-sonnet-4-5"
+    anthropic_model: str = "claude-sonnet-5"
     """Claude model to fall back to."""
     anthropic_url: str = ""
     """Other address for the Anthropic API; empty takes the official one."""

@@ -1,32 +1,11 @@
 """The first promise: a turn goes on when its agent dies."""
 
 import asyncio
-from typing import Any
 
-from tests.cluster import Client, Cluster, wait_until
+from tests.client import Client, follow_to_the_end
+from tests.cluster import Cluster
 from tests.fakes.models import expected_text
-
-
-async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor: str = "") -> list[dict[str, Any]]:
-    """Follow like a browser: reconnect with the last cursor; only silence or a failed connection raises `try`."""
-    seen: list[dict[str, Any]] = []
-    attempt = 0
-    while True:
-        try:
-            feed = client.events(conversation, cursor, attempt=attempt)
-            while True:
-                event = await asyncio.wait_for(anext(feed), 2.5)
-                if event["type"] == "ping":
-                    continue
-                cursor = event["cursor"] or cursor
-                seen.append(event)
-                if event["turn"] == turn and event["type"] in ("done", "failed", "cancelled"):
-                    return seen
-        except (TimeoutError, StopAsyncIteration, Exception) as error:  # noqa: BLE001
-            if isinstance(error, AssertionError):
-                raise
-            attempt += 1
-            await asyncio.sleep(0.1)
+from tests.waiting import wait_until
 
 
 async def test_an_answer_streams_through_the_gateway_and_is_committed(client: Client) -> None:

@@ -9,7 +9,7 @@ from appliance.core.conversation_events import ConversationEvents, is_known, par
 from appliance.core.errors import NoAttempt, NoGeneration, StaleAttempt
 from appliance.core.redis import Redis, new_generation
 from appliance.core.registry import Registry
-from tests.cluster import Stores
+from tests.stores import Stores
 
 
 @pytest.fixture

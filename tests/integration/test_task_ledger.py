@@ -10,7 +10,7 @@ from appliance.core.errors import NotFound, Overloaded, StaleAttempt
 from appliance.core.postgres import Postgres
 from appliance.core.records import TaskState, User
 from appliance.core.task_ledger import Answer, TaskLedger
-from tests.cluster import Stores
+from tests.stores import Stores
 
 
 @pytest.fixture

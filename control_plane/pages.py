@@ -1,0 +1,40 @@
+"""The pages of the control plane: ask, show."""
+
+from typing import Annotated, Any
+
+from litestar import Request, get
+from litestar.params import Dependency
+from litestar.response import Stream, Template
+
+from appliance.web.rendering import block_renderer, page
+from control_plane.live import Live, as_sse
+from control_plane.queries import Overview, Queries
+
+Reads = Annotated[Queries, Dependency(skip_validation=True)]
+Readings = Annotated[Live, Dependency(skip_validation=True)]
+
+
+@get("/control", operation_id="overview_page", include_in_schema=False)
+async def overview(request: Request[Any, Any, Any], queries: Reads) -> Template:
+    """The cluster at a glance."""
+    return page(request, "overview.html", overview=await queries.overview())
+
+
+@get("/control/live", operation_id="overview_live", include_in_schema=False)
+async def overview_live(request: Request[Any, Any, Any], live: Readings) -> Stream:
+    """The same, again and again while the page is open."""
+    render = block_renderer(request, "overview.html", "cluster")
+    return Stream(
+        as_sse(live.readings(), lambda overview: render(overview=overview)),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@get("/control/api/v1/overview", operation_id="get_overview")
+async def overview_json(queries: Reads) -> Overview:
+    """The same as JSON."""
+    return await queries.overview()
+
+
+PAGES = [overview, overview_live, overview_json]

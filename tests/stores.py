@@ -1,0 +1,80 @@
+"""PostgreSQL and Redis for tests: the embedded runtime's own recipes, in a temporary home."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from appliance.core.postgres import migrate, wait_until_answering
+from appliance.core.settings import Settings, load
+from appliance.embedded import postgres, redis
+from appliance.embedded.places import Home
+from appliance.embedded.programs import Program, free_port, start, stop, wait_ready
+from appliance.embedded.secrets import generate_missing, read_secret
+from tests.waiting import PATIENCE_S
+
+
+class Stores:
+    """PostgreSQL and Redis of their own, in a temporary home."""
+
+    def __init__(self) -> None:
+        self.home = Home.at(Path(tempfile.mkdtemp(prefix="nexus-test-"))).create()
+        self.programs: dict[str, Program] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    async def start(self) -> None:
+        """Start both and apply the migrations."""
+        generate_missing(self.home.secrets)
+        postgres_port, redis_port = free_port(), free_port()
+        await asyncio.to_thread(postgres.initialise, self.home)
+        redis.configure(self.home, redis_port)
+        self.programs = {
+            "postgres": postgres.postgres(self.home, postgres_port),
+            "redis": redis.redis(self.home, redis_port),
+        }
+        self.urls = {
+            "postgres_url": postgres.postgres_url(postgres_port),
+            "redis_url": redis.redis_url(redis_port),
+        }
+        for name in self.programs:
+            await self.start_one(name)
+        await wait_until_answering(self.settings(), within_s=PATIENCE_S)
+        await migrate(self.settings(), "pre")
+
+    async def start_one(self, name: str) -> None:
+        """Start one store, again after `kill`."""
+        process = start(self.programs[name], self.home.logs / f"{name}.log")
+        self.processes[name] = process
+        await asyncio.to_thread(wait_ready, self.programs[name], PATIENCE_S, process)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one store."""
+        self.processes[name].send_signal(number)
+        if number is signal.SIGKILL:
+            self.processes[name].wait()
+
+    def settings(self, **more: Any) -> Settings:
+        """Return settings that reach these stores."""
+        return load(
+            **self.urls,
+            redis_password=read_secret(self.home.secrets, "redis_password"),
+            postgres_password=read_secret(self.home.secrets, "postgres_password"),
+            cluster_secret=read_secret(self.home.secrets, "cluster_secret"),
+            **more,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return what a program needs to reach these stores; secrets stay in files."""
+        return {name.upper(): url for name, url in self.urls.items()} | {"NEXUS_SECRETS_DIR": str(self.home.secrets)}
+
+    def close(self) -> None:
+        """Stop both and remove everything."""
+        for name, process in self.processes.items():
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+            stop(self.programs[name], process)
+        shutil.rmtree(self.home.root, ignore_errors=True)

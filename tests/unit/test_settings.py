@@ -1,0 +1,38 @@
+"""Settings are refused at start with what to change."""
+
+from pathlib import Path
+
+import pytest
+
+from appliance.core.errors import SettingsError
+from appliance.core.settings import load
+
+
+def test_a_bad_value_names_the_variable_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTER_AGENT_ID", "agent one")
+    with pytest.raises(SettingsError, match="CLUSTER_AGENT_ID: use letters, digits"):
+        load()
+
+
+def test_a_bound_that_cannot_be_kept_is_refused_with_the_arithmetic() -> None:
+    with pytest.raises(SettingsError, match=r"2 x 2\.0 s \+ 0\.5 s = 4\.5 s; set it to 4\.5 or more"):
+        load(cluster_election_timeout=3)
+
+
+def test_the_seeds_two_second_heartbeat_is_accepted() -> None:
+    assert load(cluster_heartbeat_interval=2).cluster_heartbeat_interval == 2
+
+
+def test_a_password_inside_a_url_is_refused_without_being_repeated() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(redis_url="redis://:hunter2@localhost:6379")
+    assert "REDIS_URL: take the password out" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "redis_password").write_text("s3cret")
+    monkeypatch.setenv("NEXUS_SECRETS_DIR", str(tmp_path))
+    settings = load()
+    assert settings.redis_password.get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(settings)
