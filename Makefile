@@ -1,0 +1,63 @@
+# Every target is one command; `make` alone lists them. HOME_DIR=… picks another home, ARGS=… passes anything on.
+PYTHON ?= python3
+PY := .venv/bin/python -P
+export PYTHONPATH := .
+# By environment, so that quotes, dollars and backticks in a message stay what they are.
+export MSG HOME_DIR
+HERE = $(if $(HOME_DIR),--home "$$HOME_DIR")
+NEXUS = @$(PYTHON) -m appliance
+DEV = @PYTHONPATH=. $(PYTHON) -m appliance install --dev >&2
+.DEFAULT_GOAL := help
+.PHONY: help up down restart status logs doctor chat link failover-demo version fmt lint types test check e2e bench lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^#: /{print "\n" substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+#: Use
+up: ## Start everything, installing what is missing (N=5: that many agents the first time)
+	$(NEXUS) up $(HERE) $(if $(N),--agents $(N)) $(ARGS)
+down: ## Stop everything; data stay
+	$(NEXUS) down $(HERE) $(ARGS)
+restart: ## Stop and start
+	$(NEXUS) down $(HERE)
+	$(NEXUS) up $(HERE) $(ARGS)
+status: ## What runs, who is primary (ARGS=--json for programs)
+	$(NEXUS) status $(HERE) $(ARGS)
+logs: ## What programs write (A=agent-2: one of them; ARGS=-f: as it happens)
+	$(NEXUS) logs $(A) $(HERE) $(ARGS)
+doctor: ## Why it is sick, and what mends it
+	$(NEXUS) doctor $(HERE) $(ARGS)
+chat: ## Ask from the terminal: make chat MSG="Name three primary colours."
+	$(NEXUS) chat "$$MSG" $(HERE) $(ARGS)
+link: ## A new sign-in link (once, 15 minutes)
+	$(NEXUS) link $(HERE) $(ARGS)
+failover-demo: ## Ask, kill the agent that answers, show what the tab saw
+	$(NEXUS) failover-demo $(HERE) $(ARGS)
+version: ## What is installed
+	$(NEXUS) version $(ARGS)
+
+#: Develop
+fmt: ## Format the code
+	$(DEV)
+	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+lint: ## Rules of style and of imports
+	$(DEV)
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -c "from importlinter.cli import lint_imports_command as c; c()"
+types: ## mypy, strict
+	$(DEV)
+	@$(PY) -m mypy
+test: ## All tests, on real stores (ARGS=-k…: some of them)
+	$(DEV)
+	@command -v chromium >/dev/null || echo "! Chromium is missing, so no test drives a browser: sudo apt-get install -y chromium"
+	@$(PY) -m pytest $(if $(shell command -v chromium),,-m "not e2e") $(ARGS)
+check: lint types test ## What CI runs
+e2e: ## The tests that drive a browser
+	$(DEV)
+	@$(PY) -m pytest -m e2e $(ARGS)
+bench: ## Time to the first token, compared with asking the model server directly
+	$(DEV)
+	@$(PY) -m tests.bench.response_start $(ARGS)
+lock: ## Write the lock files anew (needs uv)
+	@$(PY) -m appliance.embedded.lock
+clean: ## Remove what was installed and built here; homes and their data stay
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
