@@ -58,8 +58,7 @@ async def follow(registry: Registry, nginx: Nginx, folder: Path, stopping: async
             pass  # the last list stays
         except Exception:
             log.exception("agents_not_read")  # whatever goes wrong here, nginx goes on
-        if reload_due and time.monotonic() - reloaded_at >= RELOAD_AT_MOST_EVERY_S:
-            nginx.reload()
+        if reload_due and time.monotonic() - reloaded_at >= RELOAD_AT_MOST_EVERY_S and nginx.reload():
             log.info("agents_changed", agents=[f"{host}:{port}" for host, port in sorted(current)])
             reload_due, reloaded_at = False, time.monotonic()
         with suppress(TimeoutError):

@@ -21,6 +21,7 @@ class Nginx:
 
     def __init__(self, binary: str, folder: Path) -> None:
         self._command = (binary, "-p", f"{folder}/", "-c", "nginx.conf", "-e", "stderr")
+        self._pid_file = folder / "nginx.pid"
         self._process: Process | None = None
 
     async def serve(self, stopping: asyncio.Event) -> bool:
@@ -32,6 +33,7 @@ class Nginx:
         told = asyncio.create_task(stopping.wait())
         while not told.done():
             born = time.monotonic()
+            self._pid_file.unlink(missing_ok=True)
             process = await asyncio.create_subprocess_exec(*self._command, preexec_fn=_dying_with(os.getpid()))
             self._process = process
             ended = asyncio.create_task(process.wait())
@@ -41,11 +43,13 @@ class Nginx:
                 return False
         return True
 
-    def reload(self) -> None:
-        """Let nginx read its configuration anew; open connections stay with the old workers."""
-        if self._process:
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGHUP)
+    def reload(self) -> bool:
+        """Let nginx read its configuration anew; open connections stay with the old workers. False: ask again later."""
+        if self._process is None or not self._pid_file.exists():
+            return False  # a SIGHUP before it listens to signals would end it
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGHUP)
+        return True
 
 
 def _dying_with(gateway: int) -> Callable[[], None]:
