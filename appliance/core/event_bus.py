@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from appliance.core.clock import monotonic
 from appliance.core.errors import StoreAway
 from appliance.core.redis import Redis, answering
 
+PING_S = 1.0
 Topic = Literal["agent", "model", "abort", "config", "health"]
 
 
@@ -27,9 +29,11 @@ async def listen(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
     """
     async with answering(), redis.block.pubsub() as channel:
         await channel.subscribe(*(redis.keys.channel(topic) for topic in topics))
+        pinged = 0.0
         while True:
-            message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
-            if message is None:
+            message = await channel.get_message(ignore_subscribe_messages=True, timeout=PING_S)
+            if message is None and monotonic() - pinged >= PING_S:  # None is also the answer to a ping
                 await channel.ping()  # a half-open socket gives no error by itself
-            elif message["type"] == "message":
+                pinged = monotonic()
+            elif message is not None and message["type"] == "message":
                 yield msgspec.json.decode(message["data"])
