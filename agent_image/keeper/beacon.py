@@ -91,6 +91,7 @@ class Beacon:
             epoch = await self._election.current()
             await self._registry.initialise(new_generation(), epoch.number)
             log.warning("initialised", epoch=epoch.number)
+            await self._registry.beat(me)
         elif self._page.role is Role.PRIMARY:
             await self._renew(me)
         else:

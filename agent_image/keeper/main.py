@@ -30,6 +30,7 @@ from appliance.core.version import VERSION
 log = logs.get("keeper")
 T = TypeVar("T")
 _STORE_RETRY_S = 0.5
+_OWN_LIFE_S = 1.0
 
 
 class Keeper:
@@ -129,11 +130,13 @@ class Keeper:
         log.info("boot_ended", boot=boot, reason=reason, released=released)
 
     async def _check_own_life(self) -> None:
-        """After having been stopped for long, look whether the others have buried this boot; then begin a new one."""
+        """Look whether the others have buried this boot, at once after having been stopped; then begin a new one."""
         while True:
-            await self._beacon.woke_late.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_OWN_LIFE_S):
+                    await self._beacon.woke_late.wait()
             self._beacon.woke_late.clear()
-            if await _patiently(lambda: self._ledger.is_dead(self._child.boot)):
+            if self._child.pid and await _patiently(lambda: self._ledger.is_dead(self._child.boot)):
                 log.warning("boot_was_buried", boot=self._child.boot)
                 await self._child.replace()
 

@@ -38,6 +38,8 @@ class AcceptedMessage(msgspec.Struct, frozen=True):
     state: TaskState
     attempt: int
     duplicate: bool
+    cursor: str
+    """Where /events tells of this turn; '' when Redis could not say: then begin without a cursor."""
 
 
 class ConversationApi(Controller):
@@ -80,7 +82,9 @@ class ConversationApi(Controller):
         if EVENT_STREAM in request.headers.get("accept", ""):
             feed = await conversations.follow(request.user, conversation, accepted.cursor)
             return Stream(as_sse(until_turn_ends(feed, turn.id)), media_type=EVENT_STREAM, status_code=200)
-        body = AcceptedMessage(accepted.message_id, turn.id, turn.turn_no, turn.state, turn.attempt, accepted.duplicate)
+        body = AcceptedMessage(
+            accepted.message_id, turn.id, turn.turn_no, turn.state, turn.attempt, accepted.duplicate, accepted.cursor
+        )
         return Response(body, status_code=202)
 
     @post("/{conversation:str}/turns/{turn:str}/cancel", operation_id="cancel_turn", status_code=202)

@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 async def test_an_answer_streams_through_the_gateway_and_is_committed(client: Client) -> None:
     conversation = await client.create()
     accepted = await client.send(conversation, "hello [[tokens=20 delay=5ms]]")
-    events = await follow_to_the_end(client, conversation, accepted["turn"])
+    events = await follow_to_the_end(client, conversation, accepted["turn"], accepted["cursor"])
     text = "".join(event["text"] for event in events if event["type"] == "token")
     assert text == expected_text("hello [[tokens=20 delay=5ms]]")
     transcript = await client.transcript(conversation)
@@ -25,7 +25,7 @@ async def test_killing_keeper_and_runner_in_mid_answer_restarts_the_answer_elsew
     conversation = await client.create()
     message = "tell me [[tokens=100 delay=20ms]]"
     accepted = await client.send(conversation, message)
-    follower = asyncio.create_task(follow_to_the_end(client, conversation, accepted["turn"]))
+    follower = asyncio.create_task(follow_to_the_end(client, conversation, accepted["turn"], accepted["cursor"]))
 
     async def owner() -> str | None:
         row = await cluster.postgres.row("turn", task=accepted["turn"])
