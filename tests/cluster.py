@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx2
 
@@ -41,6 +42,7 @@ class Cluster:
         self._environment = environment
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self._gateway: subprocess.Popen[bytes] | None = None
+        self._logs = contextlib.ExitStack()
         self._folder = Path(tempfile.mkdtemp(prefix="nexus-cluster-"))
         self.settings = stores.settings(redis_key_prefix=self.prefix, public_url=self.url)
         self.redis = Redis(self.settings)
@@ -65,7 +67,7 @@ class Cluster:
                 *["--listen", f"127.0.0.1:{self.port}", "--nginx", str(nginx_binary())],
             ],
             cwd=ROOT, env=self._env("gateway"), process_group=0,
-            stdout=(self._folder / "gateway.log").open("ab"), stderr=subprocess.STDOUT,
+            stdout=self._log("gateway"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         members = folder / "agents.conf"
 
@@ -84,8 +86,12 @@ class Cluster:
         self._agents[agent_id] = subprocess.Popen(
             [sys.executable, "-m", "agent_image"], cwd=ROOT, process_group=0,
             env=self._env(agent_id) | environment,
-            stdout=(self._folder / f"{agent_id}.log").open("ab"), stderr=subprocess.STDOUT,
+            stdout=self._log(agent_id), stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def _log(self, name: str) -> BinaryIO:
+        """Open a process's log; closed with the cluster."""
+        return self._logs.enter_context((self._folder / f"{name}.log").open("ab"))
 
     def _env(self, agent_id: str) -> dict[str, str]:
         return {
@@ -160,6 +166,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        self._logs.close()
         await self.postgres.aclose()
         await self.redis.aclose()
         if not os.environ.get("NEXUS_TEST_KEEP_LOGS"):

@@ -1,5 +1,7 @@
 """The registry: who is in the cluster, by Redis' clock (PROTOCOLS 6.1)."""
 
+from typing import Any
+
 import msgspec
 
 from appliance.core.keys import AGENT_TTL_S
@@ -105,11 +107,11 @@ def _written(agent: Agent) -> dict[str, str | int | float]:
     return {name: str(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
-def _agent(record: dict[str, str], now_ms: int) -> Agent:
-    fields: dict[str, object] = dict(record)
+def _agent(record: dict[str, Any], now_ms: int) -> Agent:
+    fields: dict[str, object] = dict(record)  # texts, but for what `view` itself counted
     fields["models"] = msgspec.json.decode(record.get("models", "[]"))
     fields["beat_age_s"] = (now_ms - int(record.pop("last_heartbeat", 0))) / 1000
-    fields["boot_alive"] = record.get("boot_alive") == "1"
+    fields["boot_alive"] = bool(record.get("boot_alive"))
     return msgspec.convert(fields, Agent, strict=False)
 
 
