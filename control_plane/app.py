@@ -54,10 +54,14 @@ def main() -> None:
     """Serve until SIGTERM."""
     config = settings.load()
     logs.configure(config.log_level, program="control-plane")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application(config), host=config.control_plane_host, port=config.control_plane_port, log_config=None,
-            access_log=False, timeout_graceful_shutdown=_GRACE_S, proxy_headers=False, server_header=False,
-        )  # fmt: skip
+    served = uvicorn.Config(
+        application(config),
+        host=config.control_plane_host,
+        port=config.control_plane_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        proxy_headers=False,
+        server_header=False,
     )
-    asyncio.run(server.serve())
+    asyncio.run(uvicorn.Server(served).serve())

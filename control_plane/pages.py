@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from litestar import Request, get
 from litestar.params import Dependency
-from litestar.response import Stream, Template
+from litestar.response import Response, Stream
 
 from appliance.web.rendering import block_renderer, page
 from control_plane.live import Live, as_sse
@@ -15,7 +15,7 @@ Readings = Annotated[Live, Dependency(skip_validation=True)]
 
 
 @get("/control", operation_id="overview_page", include_in_schema=False)
-async def overview(request: Request[Any, Any, Any], queries: Reads) -> Template:
+async def overview(request: Request[Any, Any, Any], queries: Reads) -> Response[str]:
     """The cluster at a glance."""
     return page(request, "overview.html", overview=await queries.overview())
 

@@ -1,0 +1,5 @@
+"""The chat page."""
+
+from typing import Any
+
+CHAT_HANDLERS: list[Any] = []

@@ -1,0 +1,67 @@
+"""The composition both web programs start from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, get
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+from litestar.openapi import OpenAPIConfig
+from litestar.response import File
+
+from appliance.core.errors import NotFound
+from appliance.core.postgres import Postgres
+from appliance.core.settings import Settings
+from appliance.core.version import VERSION
+from appliance.web.auth import Logins
+from appliance.web.pages import LOGIN_PAGES
+from appliance.web.problems import HANDLERS
+from appliance.web.protection import PUBLIC, Authentication, Protection, cookie_name, with_security_headers
+from appliance.web.rendering import STATIC, environment
+
+FOR_EVER = "public, max-age=31536000, immutable"
+MAX_BODY = 4 * 1024 * 1024
+
+
+@get("/static/{digest:str}/{name:path}", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)
+def static_file(digest: str, name: Path) -> File:  # noqa: ARG001 - the digest only makes addresses of new content new
+    """A file of the look; only what lies in the folder."""
+    path = (STATIC / str(name).lstrip("/")).resolve()
+    if not path.is_file() or not path.is_relative_to(STATIC.resolve()):
+        raise NotFound()
+    return File(path, content_disposition_type="inline", headers={"Cache-Control": FOR_EVER})
+
+
+@get("/healthz", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)
+def healthz() -> str:
+    """The process lives."""
+    return "ok"
+
+
+def create_app(
+    settings: Settings,
+    *,
+    postgres: Postgres,
+    handlers: Sequence[Any],
+    templates: Sequence[Path],
+    dependencies: Mapping[str, Provide] | None = None,
+    lifespan: Sequence[Any] = (),
+) -> Litestar:
+    """Build a program's application: its handlers behind login, protection, errors and the base page."""
+    logins, protection = Logins(postgres), Protection(settings)
+    state = {"protection": protection, "nexus_templates": environment(templates), "cookie": cookie_name(settings),
+             "secure": settings.public_url.startswith("https")}  # fmt: skip
+    return Litestar(
+        route_handlers=[static_file, healthz, *LOGIN_PAGES, *handlers],
+        dependencies={"logins": Provide(lambda: logins, sync_to_thread=False), **(dependencies or {})},
+        guards=[protection.guard],
+        middleware=[with_security_headers, DefineMiddleware(Authentication, settings=settings, logins=logins)],
+        exception_handlers=HANDLERS,
+        lifespan=list(lifespan),
+        state=State(state),
+        request_max_body_size=MAX_BODY,
+        openapi_config=OpenAPIConfig(title="Nexus", version=VERSION, path="/api/schema", render_plugins=()),
+        signature_types=[Logins],
+    )

@@ -1,0 +1,135 @@
+"""What stands in front of every handler: login, roles, same origin, form tokens, headers."""
+
+import hmac
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from litestar.connection import ASGIConnection, Request
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.enums import RequestEncodingType, ScopeType
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from appliance.core.errors import BadInput, Forbidden, Unauthenticated
+from appliance.core.records import User
+from appliance.core.settings import Settings
+from appliance.web.auth import Logins
+from appliance.web.tokens import form_token
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+ROLES = ("viewer", "operator", "admin")
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+PUBLIC = "public"
+"""Put `opt={PUBLIC: True}` on a handler that needs no login."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def cookie_name(settings: Settings) -> str:
+    """Return the login cookie's name; cookies know no port, so it carries the port of this appliance."""
+    return f"nexus_{settings.public_url.rpartition(':')[2].strip('/')}"
+
+
+class Authentication(AbstractAuthenticationMiddleware):
+    """Recognises the person by bearer token or cookie; handlers decide whether they need one."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, logins: Logins) -> None:
+        super().__init__(app)
+        self._cookie = cookie_name(settings)
+        self._logins = logins
+
+    async def authenticate_request(self, connection: Connection) -> AuthenticationResult:
+        """Return the user and the token, or neither."""
+        bearer = connection.headers.get("authorization", "")
+        token = bearer[7:] if bearer.startswith("Bearer ") else connection.cookies.get(self._cookie, "")
+        user = await self._logins.resolve(token) if token and not _is_public(connection) else None
+        return AuthenticationResult(user=user, auth=token if user else None)
+
+
+def _is_public(connection: Connection) -> bool:
+    handler = connection.scope.get("route_handler")
+    return bool(handler and handler.opt.get(PUBLIC))
+
+
+class Protection:
+    """Guards that know the appliance's own address and secret."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._origin = settings.public_url
+        self._secret = settings.cluster_secret.get_secret_value()
+
+    def token(self, login: str | None) -> str:
+        """Return the form token of a login."""
+        return form_token(self._secret, login) if login else ""
+
+    async def guard(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        """Refuse strangers, other origins, and forms that are not ours."""
+        if not handler.opt.get(PUBLIC) and connection.user is None:
+            raise Unauthenticated()
+        by_header = "authorization" in connection.headers
+        if connection.scope["type"] == ScopeType.WEBSOCKET and not by_header:
+            self._same_origin(connection.headers)
+        elif isinstance(connection, Request) and connection.method not in SAFE and not by_header:
+            self._same_origin(connection.headers)
+            await self._own_form(connection)
+
+    def _same_origin(self, headers: Headers) -> None:
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site in ("same-origin", "none") or origin == self._origin or (site is None and origin is None):
+            return
+        raise Forbidden(f"This was sent from another site ({origin or site}); open Nexus at {self._origin}.")
+
+    async def _own_form(self, request: Request[Any, Any, Any]) -> None:
+        form = await readable_form(request)
+        if request.auth is None:
+            return  # signing in: nothing to protect yet but the origin
+        given = request.headers.get("x-csrftoken") or form.get("_csrf") or ""
+        if not hmac.compare_digest(str(given), self.token(request.auth)):
+            raise Forbidden("This form is too old or not ours; reload the page and send it again.")
+
+
+async def readable_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Return the fields of a form; {} for another kind of body. BadInput when it is not UTF-8 text."""
+    kind = (request.content_type[0]).lower()
+    if kind == RequestEncodingType.URL_ENCODED:
+        try:
+            unquote_to_bytes(await request.body()).decode()
+        except UnicodeDecodeError:
+            raise BadInput("The text is not valid UTF-8; nothing was sent.") from None
+    elif kind != RequestEncodingType.MULTI_PART:
+        return {}
+    return dict(await request.form())
+
+
+def at_least(role: str) -> Any:
+    """Return a guard that lets only this role and the ones above it pass."""
+
+    def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
+        user: User = connection.user
+        if ROLES.index(user.role) < ROLES.index(role):
+            raise Forbidden(f"This needs the role {role}; yours is {user.role}.")
+
+    return guard
+
+
+def with_security_headers(app: ASGIApp) -> ASGIApp:
+    """Put the same headers on every answer, errors and files included."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableScopeHeaders.from_message(message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return wrapped
