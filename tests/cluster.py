@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import httpx2
+import psycopg
 
-from appliance.core.postgres import Postgres
+from appliance.core.postgres import Postgres, connection_options
 from appliance.core.records import Agent, ClusterView, User
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
@@ -66,7 +67,7 @@ class Cluster:
                 *[sys.executable, "-m", "appliance.gateway", "--folder", str(folder)],
                 *["--listen", f"127.0.0.1:{self.port}", "--nginx", str(nginx_binary())],
             ],
-            cwd=ROOT, env=self._env("gateway"), process_group=0,
+            cwd=ROOT, env=self.environment_of("gateway"), process_group=0,
             stdout=self._log("gateway"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         members = folder / "agents.conf"
@@ -81,11 +82,13 @@ class Cluster:
         async with httpx2.AsyncClient() as client:
             return (await client.get(f"{self.url}/login")).status_code == 200
 
+    command = (sys.executable, "-m", "agent_image")
+
     def start_agent(self, agent_id: str, **environment: str) -> None:
         """Start one agent, again after `kill`."""
         self._agents[agent_id] = subprocess.Popen(
-            [sys.executable, "-m", "agent_image"], cwd=ROOT, process_group=0,
-            env=self._env(agent_id) | environment,
+            self.command, cwd=ROOT, process_group=0,
+            env=self.environment_of(agent_id) | environment,
             stdout=self._log(agent_id), stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -93,7 +96,8 @@ class Cluster:
         """Open a process's log; closed with the cluster."""
         return self._logs.enter_context((self._folder / f"{name}.log").open("ab"))
 
-    def _env(self, agent_id: str) -> dict[str, str]:
+    def environment_of(self, agent_id: str) -> dict[str, str]:
+        """Return what a program of this cluster is started with."""
         return {
             "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CLUSTER_AGENT_ID": agent_id,
             "REDIS_KEY_PREFIX": self.prefix, "PUBLIC_URL": self.url, "MODEL_URL": f"{self.provider.url}/v1",
@@ -118,6 +122,13 @@ class Cluster:
 
         await wait_until(active, of=f"{agents} active agents")
 
+    @asynccontextmanager
+    async def sql(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Open a connection of one's own, for what no statement of the product does."""
+        options = connection_options(self.settings, "test")
+        async with await psycopg.AsyncConnection.connect(self.settings.postgres_url, **options) as connection:
+            yield connection
+
     async def kill(self, agent_id: str, number: signal.Signals = signal.SIGKILL) -> None:
         """SIGKILL keeper and runner of an agent at once."""
         agent = await self.agent(agent_id)
@@ -126,6 +137,13 @@ class Cluster:
                 os.kill(pid, number)
         if number is signal.SIGKILL:
             await asyncio.to_thread(self._agents[agent_id].wait)
+
+    async def kill_keeper(self, agent_id: str) -> Agent:
+        """SIGKILL the keeper alone; return the agent as it was."""
+        agent = await self.agent(agent_id)
+        self._agents[agent_id].kill()
+        await asyncio.to_thread(self._agents[agent_id].wait)
+        return agent
 
     async def freeze(self, agent_id: str) -> None:
         """SIGSTOP keeper and runner."""

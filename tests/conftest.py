@@ -32,7 +32,7 @@ async def provider() -> AsyncIterator[FakeProvider]:
 @pytest.fixture(scope="session")
 async def cluster(stores: Stores, provider: FakeProvider) -> AsyncIterator[Cluster]:
     """Three agents behind a gateway; a test that breaks one starts it again before it ends."""
-    running = Cluster(stores, provider)
+    running = Cluster(stores, provider, MODEL_SILENCE_TIMEOUT="3", MODEL_MAX_CHARS="5000")
     try:
         await running.start(3)
         yield running

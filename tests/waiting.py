@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
+from redis.exceptions import RedisError
 
 from appliance.core.errors import NexusError
 
@@ -22,7 +23,7 @@ async def wait_until(condition: Callable[[], Awaitable[Any]], *, within_s: float
             last = await condition()
             if last:
                 return last
-        except (NexusError, httpx2.HTTPError) as error:
+        except (NexusError, RedisError, httpx2.HTTPError) as error:
             last = error
         await asyncio.sleep(0.02)
     raise AssertionError(f"{of} did not happen within {within_s} s; last seen: {last!r}")

@@ -54,14 +54,19 @@ class Redis:
             StaleEpoch, StaleAttempt, NoAttempt: the function refused.
         """
         client = self.ctl if control else self.data
-        async with answering():
-            try:
+        try:
+            async with answering():
+                try:
+                    return await client.fcall(function, len(keys), *keys, *args)
+                except ResponseError as error:
+                    if "Function not found" not in str(error):
+                        raise
+                await self.load_library()
                 return await client.fcall(function, len(keys), *keys, *args)
-            except ResponseError as error:
-                if "Function not found" not in str(error):
-                    raise
-            await self.load_library()
-            return await client.fcall(function, len(keys), *keys, *args)
+        except StoreAway:
+            # A restarted Redis left every idle connection dead: one call finds out, not each of them.
+            await client.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     async def load_library(self) -> None:
         """Load or replace the function library; safe at any time, also from several processes."""

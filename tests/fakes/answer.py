@@ -35,6 +35,7 @@ class Call(msgspec.Struct, kw_only=True):
     idem_key: str
     trace_id: str
     message: str
+    messages: int
     model: str
     max_tokens: int | None
     authorised: bool

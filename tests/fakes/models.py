@@ -184,6 +184,7 @@ def _call(headers: dict[str, str], body: dict[str, Any], message: str) -> Call:
         idem_key=headers.get("idempotency-key", ""),
         trace_id=headers.get("x-trace-id", ""),
         message=message[:MESSAGE_KEPT],
+        messages=len(body.get("messages", [])),
         model=str(body.get("model", "")),
         max_tokens=body.get("max_tokens"),
         authorised="authorization" in headers or "x-api-key" in headers,

@@ -1,0 +1,121 @@
+"""A store that is away never looks like a dead peer, and costs nothing that was accepted (PROTOCOLS 6.5)."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.client import Client, follow_to_the_end
+from tests.cluster import Cluster, running_cluster
+from tests.fakes.models import expected_text
+from tests.integration.test_turns import text_of
+from tests.waiting import wait_until
+
+MESSAGE = "outage [[tokens=120 delay=20ms]]"
+
+
+@pytest.fixture(scope="module")
+async def own() -> AsyncIterator[Cluster]:
+    """A cluster whose stores may be hurt."""
+    async with running_cluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def person(own: Cluster) -> AsyncIterator[Client]:
+    _, token = await own.sign_in()
+    client = Client(own.url, token)
+    yield client
+    await client.aclose()
+
+
+async def boots(cluster: Cluster) -> set[str]:
+    async def seen() -> set[str]:
+        return {agent.boot for agent in (await cluster.view()).agents}
+
+    return set(await wait_until(seen, of="a view of the registry"))
+
+
+async def in_mid_answer(own: Cluster, person: Client) -> tuple[str, dict[str, Any], asyncio.Task[Any]]:
+    conversation = await person.create()
+    accepted = await person.send(conversation, MESSAGE)
+    follower = asyncio.create_task(follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]))
+
+    async def writing() -> bool:
+        return bool(await own.redis.data.xlen(own.redis.keys.events(conversation)) > 5)
+
+    await wait_until(writing, of="the first words")
+    return conversation, accepted, follower
+
+
+async def committed(person: Client, conversation: str) -> str:
+    return str((await person.transcript(conversation))["messages"][-1]["text"])
+
+
+async def test_flushall_in_mid_answer_costs_no_word_and_no_agent(own: Cluster, person: Client) -> None:
+    before = await boots(own)
+    conversation, _, follower = await in_mid_answer(own, person)
+    await own.redis.data.flushall()
+    events = await asyncio.wait_for(follower, 30)
+    assert text_of(events) == expected_text(MESSAGE) == await committed(person, conversation)
+    await own.until_active(2)
+    assert await boots(own) == before, "nobody was declared dead"
+
+
+async def test_redis_killed_and_started_again_in_mid_answer_costs_no_word(own: Cluster, person: Client) -> None:
+    before = await boots(own)
+    conversation, _, follower = await in_mid_answer(own, person)
+    own.stores.signal("redis", signal.SIGKILL)
+    await own.stores.start_one("redis")
+    events = await asyncio.wait_for(follower, 30)
+    assert text_of(events) == expected_text(MESSAGE) == await committed(person, conversation)
+    await own.until_active(2)
+    assert await boots(own) == before, "nobody was declared dead"
+
+
+async def test_a_message_sent_while_redis_is_down_is_accepted_and_answered_later(own: Cluster, person: Client) -> None:
+    conversation = await person.create()
+    own.stores.signal("redis", signal.SIGKILL)
+    try:
+
+        async def noticed() -> bool:
+            accepted = await person.send(conversation, "kept [[tokens=3]]", client_id="kept")
+            return bool(accepted["state"] == "queued")
+
+        await wait_until(noticed, of="an accepted, queued turn without Redis")
+    finally:
+        await own.stores.start_one("redis")
+
+    async def answered() -> bool:
+        return (await person.transcript(conversation))["messages"][-1]["role"] == "assistant"
+
+    await wait_until(answered, of="the answer after Redis is back")
+
+
+async def test_a_frozen_redis_is_no_reason_to_declare_anybody_dead(own: Cluster, person: Client) -> None:
+    before = await boots(own)
+    own.stores.signal("redis", signal.SIGSTOP)
+    await asyncio.sleep(2.5)  # the fault itself: PROTOCOLS F11
+    own.stores.signal("redis", signal.SIGCONT)
+    await own.until_active(2)
+    assert await boots(own) == before
+    conversation = await person.create()
+    accepted = await person.send(conversation, "after [[tokens=3]]")
+    assert (await follow_to_the_end(person, conversation, accepted["turn"]))[-1]["type"] == "done"
+
+
+async def test_postgresql_restarted_in_mid_answer_only_delays_the_commit(own: Cluster, person: Client) -> None:
+    conversation, _, follower = await in_mid_answer(own, person)
+    own.stores.signal("postgres", signal.SIGINT)
+    await asyncio.to_thread(own.stores.processes["postgres"].wait)
+    refused = await person.http.post(f"/api/v1/conversations/{conversation}/messages", json={"text": "now?"})
+    assert refused.status_code == 503
+    assert refused.headers["content-type"].startswith("application/problem+json")
+    assert "Retry-After" in refused.headers
+    await asyncio.wait({follower}, timeout=3)
+    await own.stores.start_one("postgres")
+    events = await asyncio.wait_for(follower, 40)
+    assert events[-1]["type"] == "done"
+    assert await committed(person, conversation) == expected_text(MESSAGE)
