@@ -22,6 +22,8 @@ from appliance.web.protection import PUBLIC, Authentication, Protection, cookie_
 from appliance.web.rendering import STATIC, environment
 
 FOR_EVER = "public, max-age=31536000, immutable"
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+"""Said here, since a machine's own list may lack them and browsers refuse what is not said."""
 MAX_BODY = 4 * 1024 * 1024
 
 
@@ -31,7 +33,8 @@ def static_file(digest: str, name: Path) -> File:  # noqa: ARG001 - the digest o
     path = (STATIC / str(name).lstrip("/")).resolve()
     if not path.is_file() or not path.is_relative_to(STATIC.resolve()):
         raise NotFound()
-    return File(path, content_disposition_type="inline", headers={"Cache-Control": FOR_EVER})
+    kind = KINDS.get(path.suffix, "application/octet-stream")
+    return File(path, media_type=kind, content_disposition_type="inline", headers={"Cache-Control": FOR_EVER})
 
 
 @get("/healthz", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)

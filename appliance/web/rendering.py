@@ -58,9 +58,19 @@ def block_renderer(request: Request[Any, Any, Any], name: str, block: str) -> Ca
 
 @cache
 def static_url(name: str) -> str:
-    """Return the address of a static file; it changes with the content, so browsers may keep it for ever."""
-    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
-    return f"/static/{digest}/{name}"
+    """Return the address of a static file; it changes with any of them, so browsers may keep each for ever."""
+    if not (STATIC / name).is_file():
+        raise FileNotFoundError(name)
+    return f"/static/{_look()}/{name}"
+
+
+@cache
+def _look() -> str:
+    # One digest for all: a script's own imports then get new addresses too.
+    whole = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*.*")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()[:10]
 
 
 def milliseconds(value: float) -> str:

@@ -1,5 +1,5 @@
-"""The chat page."""
+"""The chat page: server-rendered, live by events, usable without JavaScript."""
 
-from typing import Any
+from agent_image.runner.chat.pages import CHAT_HANDLERS
 
-CHAT_HANDLERS: list[Any] = []
+__all__ = ["CHAT_HANDLERS"]

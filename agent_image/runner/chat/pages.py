@@ -1,0 +1,124 @@
+"""The pages of the chat: ask, do, show. Every form works without JavaScript."""
+
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from litestar import Request, get, post
+from litestar.params import Dependency
+from litestar.response import Redirect, Response
+
+from agent_image.runner.chat.markdown import to_html
+from agent_image.runner.chat.view import turns_of
+from agent_image.runner.conversations import MAX_TEXT, MAX_TITLE, Conversations, Transcript
+from appliance.core.errors import NotFound
+from appliance.core.records import Conversation
+from appliance.web.protection import readable_form
+from appliance.web.rendering import page
+
+Asked = Request[Any, Any, Any]
+Service = Annotated[Conversations, Dependency(skip_validation=True)]
+EXAMPLES = (
+    "Name three primary colours.",
+    "Explain in two sentences what a lease is in a distributed system.",
+    "Write a haiku about a server that does not mind dying.",
+)
+SEE_OTHER: Literal[303] = 303
+
+
+@get("/", include_in_schema=False)
+async def home(request: Asked, conversations: Service) -> Redirect:
+    """The newest conversation, or a new one."""
+    newest = await conversations.listing(request.user)
+    return Redirect(f"/c/{newest[0].id}" if newest else "/new", status_code=SEE_OTHER)
+
+
+@get("/new", include_in_schema=False)
+async def new(request: Asked, conversations: Service, q: str = "") -> Response[str]:
+    """An empty page with an id of its own; the first message creates the conversation."""
+    empty = Transcript(Conversation(id=str(uuid4()), title=""), (), (), (), "")
+    return await _chat(request, conversations, empty, search=q, fresh=True)
+
+
+@get("/c/{conversation:str}", include_in_schema=False)
+async def show(request: Asked, conversations: Service, conversation: str, q: str = "") -> Response[str]:
+    """One conversation."""
+    return await _chat(request, conversations, await conversations.transcript(request.user, conversation), search=q)
+
+
+@get("/c/{conversation:str}/turns/{turn:str}", include_in_schema=False)
+async def one_turn(request: Asked, conversations: Service, conversation: str, turn: str) -> Response[str]:
+    """One turn as committed: what an open page puts in place of what it streamed."""
+    transcript = await conversations.transcript(request.user, conversation)
+    found = next((view for view in turns_of(transcript) if view.id == turn), None)
+    if found is None:
+        raise NotFound
+    return page(request, "turn.html", turn=found, conversation=transcript.conversation, to_html=to_html)
+
+
+@get("/c/{conversation:str}/transcript", include_in_schema=False)
+async def transcript(request: Asked, conversations: Service, conversation: str) -> Response[str]:
+    """All turns: what an open page reads again when it missed something."""
+    found = await conversations.transcript(request.user, conversation)
+    return page(
+        request, "chat.html", block="turns", turns=turns_of(found), conversation=found.conversation, to_html=to_html
+    )
+
+
+@post("/c/{conversation:str}/messages", include_in_schema=False)
+async def send(request: Asked, conversations: Service, conversation: str) -> Redirect:
+    """Accept a message from a plain form."""
+    form = await readable_form(request)
+    await conversations.accept(
+        request.user,
+        conversation,
+        str(form.get("text", "")),
+        client_id=str(form.get("client_id", "")),
+        create="create" in form,
+    )
+    return Redirect(f"/c/{conversation}#end", status_code=SEE_OTHER)
+
+
+@post("/c/{conversation:str}/stop", include_in_schema=False)
+async def stop(request: Asked, conversations: Service, conversation: str) -> Redirect:
+    """Stop a turn from a plain form."""
+    form = await readable_form(request)
+    await conversations.cancel(request.user, conversation, str(form.get("turn", "")))
+    return Redirect(f"/c/{conversation}#end", status_code=SEE_OTHER)
+
+
+@post("/c/{conversation:str}/title", include_in_schema=False)
+async def rename(request: Asked, conversations: Service, conversation: str) -> Redirect:
+    """Give a conversation another title."""
+    form = await readable_form(request)
+    await conversations.rename(request.user, conversation, str(form.get("title", "")))
+    return Redirect(f"/c/{conversation}", status_code=SEE_OTHER)
+
+
+@post("/c/{conversation:str}/delete", include_in_schema=False)
+async def delete(request: Asked, conversations: Service, conversation: str) -> Redirect:
+    """Delete a conversation."""
+    await conversations.delete(request.user, conversation)
+    return Redirect("/", status_code=SEE_OTHER)
+
+
+async def _chat(
+    request: Asked, conversations: Conversations, transcript: Transcript, *, search: str, fresh: bool = False
+) -> Response[str]:
+    return page(
+        request,
+        "chat.html",
+        conversation=transcript.conversation,
+        turns=turns_of(transcript),
+        cursor=transcript.cursor,
+        listing=await conversations.listing(request.user, search),
+        search=search,
+        fresh=fresh,
+        examples=EXAMPLES,
+        max_text=MAX_TEXT,
+        max_title=MAX_TITLE,
+        client_id=str(uuid4()),
+        to_html=to_html,
+    )
+
+
+CHAT_HANDLERS = [home, new, show, one_turn, transcript, send, stop, rename, delete]

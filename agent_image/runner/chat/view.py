@@ -1,0 +1,44 @@
+"""A transcript as the page shows it: turn by turn, each with its message, its answer and how it stands."""
+
+import msgspec
+
+from agent_image.runner.conversations import Transcript
+from appliance.core.records import Message, TaskState, Turn
+
+
+class TurnView(msgspec.Struct, frozen=True):
+    """One turn on the page."""
+
+    id: str
+    turn_no: int
+    state: TaskState
+    asked: str
+    answer: Message | None
+    reason: str
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something more will come by itself."""
+        return not self.state.ended
+
+
+def turns_of(transcript: Transcript) -> list[TurnView]:
+    """Return the turns of a transcript, oldest first."""
+    answers = {message.turn_id: message for message in transcript.messages if message.role == "assistant"}
+    rows: dict[str, Turn] = {turn.id: turn for turn in (*transcript.unfinished, *transcript.ended_badly)}
+    return [
+        _view(message, rows.get(message.turn_id), answers.get(message.turn_id))
+        for message in transcript.messages
+        if message.role == "user"
+    ]
+
+
+def _view(asked: Message, row: Turn | None, answer: Message | None) -> TurnView:
+    return TurnView(
+        id=asked.turn_id,
+        turn_no=asked.turn_no,
+        state=row.state if row else TaskState.DONE,
+        asked=asked.text,
+        answer=answer,
+        reason=row.reason if row else "",
+    )

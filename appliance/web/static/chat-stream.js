@@ -1,0 +1,85 @@
+// One conversation's events over whatever agents are alive (PROTOCOLS 6.6, 8): the cursor says what was seen, `try` picks
+// the agent. Only silence or a failed connection raises `try`, so a healthy conversation stays where it is.
+const SILENCE_MS = 2500;
+const RECONNECT_MS = 100;
+const SHOW_AFTER_MS = 700;
+const TYPES = ["accepted", "started", "attempt_restarted", "route", "token", "snapshot", "retrying", "done", "cancelled",
+  "failed", "waiting_for_store", "store_back", "ping"];
+
+export class Stream {
+  constructor(conversation, handlers) {
+    this.conversation = conversation;
+    this.handlers = handlers;
+    this.cursor = "";
+    this.tries = Number(new URLSearchParams(location.search).get("try") || 0);
+    this.source = null;
+    this.heard = 0;
+    this.lostAt = 0;
+    this.delay = RECONNECT_MS;
+    setInterval(() => this.watch(), 250);
+  }
+
+  get open() {
+    return this.source !== null;
+  }
+
+  connect(cursor) {
+    if (cursor !== undefined) this.cursor = cursor;
+    this.source?.close();
+    const query = new URLSearchParams({ cursor: this.cursor, try: this.tries });
+    const source = new EventSource(`/c/${this.conversation}/events?${query}`);
+    this.source = source;
+    this.heard = performance.now();
+    let opened = false;
+    source.onopen = () => (opened = true);
+    source.onerror = () => {
+      if (source !== this.source) return;
+      source.close();
+      if (!opened) {
+        this.tries += 1;
+        this.delay = Math.min(2000, this.delay * 2);
+      }
+      this.lost();
+      setTimeout(() => source === this.source && this.connect(), this.delay);
+    };
+    for (const type of TYPES) source.addEventListener(type, (event) => source === this.source && this.receive(type, event));
+  }
+
+  receive(type, message) {
+    this.heard = performance.now();
+    this.delay = RECONNECT_MS;
+    if (this.lostAt) {
+      this.lostAt = 0;
+      this.handlers.connected(true);
+    }
+    if (type === "ping") return;
+    const event = JSON.parse(message.data);
+    if (event.cursor && !this.after(event.cursor)) return;
+    this.cursor = event.cursor || this.cursor;
+    this.handlers.event(event);
+  }
+
+  // An event at or before the cursor was seen already; another generation begins again.
+  after(cursor) {
+    const [generation, ...id] = cursor.split("-");
+    const [seen, ...last] = this.cursor.split("-");
+    if (generation !== seen) return true;
+    const [a, b] = id.map(Number);
+    const [c, d] = last.map(Number);
+    return a > c || (a === c && b > d);
+  }
+
+  watch() {
+    if (!this.source) return;
+    const now = performance.now();
+    if (this.lostAt && now - this.lostAt > SHOW_AFTER_MS) this.handlers.connected(false);
+    if (now - this.heard < SILENCE_MS) return;
+    this.tries += 1;
+    this.lost();
+    this.connect();
+  }
+
+  lost() {
+    this.lostAt ||= performance.now();
+  }
+}
