@@ -42,6 +42,7 @@ def application(config: Settings) -> Litestar:
         postgres=postgres,
         handlers=PAGES,
         templates=[Path(__file__).parent / "templates"],
+        checks={"redis": redis.ping, "postgresql": postgres.ping},
         lifespan=[stores],
         dependencies={
             "queries": Provide(lambda: queries, sync_to_thread=False),

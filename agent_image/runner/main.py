@@ -122,6 +122,7 @@ class Runner:
             postgres=self._postgres,
             handlers=[ConversationApi, page_events, socket, *CHAT_HANDLERS],
             templates=[Path(__file__).parent / "chat" / "templates"],
+            checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             dependencies={"conversations": Provide(lambda: service, sync_to_thread=False)},
         )
 

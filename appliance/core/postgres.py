@@ -86,6 +86,14 @@ class Postgres:
         found = await self.rows(name, **values)
         return found[0] if found else None
 
+    async def ping(self) -> None:
+        """Return when PostgreSQL answers; StoreAway when it does not."""
+        await self.rows("ping")
+
+    async def version(self) -> str:
+        """Return one sentence about what was found; StoreUnfit when it is too old."""
+        return check_version(int(await self.value("server_version")))
+
     async def value(self, name: str, /, **values: object) -> Any:
         """Run the named statement and return the first column of its first row, or None."""
         found = await self.row(name, **values)

@@ -73,6 +73,11 @@ class Redis:
         async with answering():
             await self.data.function_load(library_source(), replace=True)
 
+    async def ping(self) -> None:
+        """Return when Redis answers; StoreAway when it does not."""
+        async with answering():
+            await self.ctl.ping()
+
     async def check(self) -> str:
         """Return one sentence about what was found.
 

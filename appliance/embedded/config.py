@@ -16,6 +16,7 @@ from appliance.embedded.redis import redis_url
 from appliance.embedded.secrets import write_private
 
 LOOPBACK = "127.0.0.1"
+BUNDLED_MODEL = "bundled/SmolLM2-135M"
 FIRST_AGENTS = 3
 # Below the range the kernel gives to outgoing connections, so that none of them sits on a remembered port.
 _PREFERRED = {"gateway": 8080, "control-plane": 18081, "postgres": 18432, "redis": 18379, "model": 18434}
@@ -132,7 +133,8 @@ def runs_bundled_model(config: Config) -> bool:
 
 def addresses(config: Config) -> dict[str, str]:
     """The settings every program of this home shares, without secrets."""
-    bundled = {"model_url": model_url(config.ports["model"])} if runs_bundled_model(config) else {}
+    bundled = {"model_url": model_url(config.ports["model"]), "model_name": BUNDLED_MODEL}
+    bundled = bundled if runs_bundled_model(config) else {}
     return {
         **bundled,
         **config.settings,

@@ -19,6 +19,7 @@ from appliance.web.auth import Logins
 from appliance.web.pages import LOGIN_PAGES
 from appliance.web.problems import HANDLERS
 from appliance.web.protection import PUBLIC, Authentication, Protection, cookie_name, with_security_headers
+from appliance.web.ready import Check, healthz, metrics, readyz
 from appliance.web.rendering import STATIC, environment
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -37,27 +38,25 @@ def static_file(digest: str, name: Path) -> File:  # noqa: ARG001 - the digest o
     return File(path, media_type=kind, content_disposition_type="inline", headers={"Cache-Control": FOR_EVER})
 
 
-@get("/healthz", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)
-def healthz() -> str:
-    """The process lives."""
-    return "ok"
-
-
 def create_app(
     settings: Settings,
     *,
     postgres: Postgres,
     handlers: Sequence[Any],
     templates: Sequence[Path],
+    checks: Mapping[str, Check],
     dependencies: Mapping[str, Provide] | None = None,
     lifespan: Sequence[Any] = (),
 ) -> Litestar:
-    """Build a program's application: its handlers behind login, protection, errors and the base page."""
+    """Build a program's application: its handlers behind login, protection, errors and the base page.
+
+    `checks` name the parts without which the program cannot work (`/readyz`).
+    """
     logins, protection = Logins(postgres), Protection(settings)
     state = {"protection": protection, "nexus_templates": environment(templates), "cookie": cookie_name(settings),
              "secure": settings.public_url.startswith("https")}  # fmt: skip
     return Litestar(
-        route_handlers=[static_file, healthz, *LOGIN_PAGES, *handlers],
+        route_handlers=[static_file, healthz, metrics, readyz(checks), *LOGIN_PAGES, *handlers],
         dependencies={"logins": Provide(lambda: logins, sync_to_thread=False), **(dependencies or {})},
         guards=[protection.guard],
         middleware=[with_security_headers, DefineMiddleware(Authentication, settings=settings, logins=logins)],

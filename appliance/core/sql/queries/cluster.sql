@@ -28,3 +28,9 @@ select agents from desired_fleet where id = 1;
 
 -- name: set_first_desired_agents
 insert into desired_fleet(id, agents, changed_by) values (1, %(agents)s, %(by)s) on conflict (id) do nothing;
+
+-- name: ping
+select 1 as ok;
+
+-- name: server_version
+select current_setting('server_version_num')::int as version;

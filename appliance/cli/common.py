@@ -1,0 +1,81 @@
+"""What all commands share: the home, its settings, and how they speak."""
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from appliance.core.postgres import Postgres
+from appliance.core.settings import Settings
+from appliance.embedded.config import Config, settings_of
+from appliance.embedded.lifecycle import config_of
+from appliance.embedded.places import DEFAULT_HOME, Home
+
+ADMIN = "admin"
+LINK_LIFE_S = 15 * 60
+COMMAND_LOGIN_S = 3600
+out = Console(highlight=False, soft_wrap=True)
+HomeOption = Annotated[
+    Path,
+    typer.Option("--home", envvar="HOME_DIR", help="Where this appliance keeps its data; several run side by side."),
+]
+HOME = DEFAULT_HOME
+
+
+class Place:
+    """One appliance: its home, what was chosen for it, and how to reach it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = Home.at(folder)
+        self.config: Config = config_of(self.home)
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that reach its stores."""
+        return settings_of(self.home, self.config)
+
+    @asynccontextmanager
+    async def postgres(self) -> AsyncIterator[Postgres]:
+        """Open its system of record."""
+        postgres = Postgres(self.settings, application="nexus")
+        await postgres.open()
+        try:
+            yield postgres
+        finally:
+            await postgres.aclose()
+
+    @asynccontextmanager
+    async def login(self) -> AsyncIterator[str]:
+        """Yield a bearer token of the administrator that ends with the command."""
+        async with self.postgres() as postgres:
+            admin = await admin_id(postgres)
+            token = secrets.token_urlsafe(32)
+            await postgres.rows("create_login", digest=digest_of(token), user=admin, life_s=COMMAND_LOGIN_S)
+            try:
+                yield token
+            finally:
+                await postgres.rows("end_login", digest=digest_of(token))
+
+
+async def admin_id(postgres: Postgres) -> str:
+    """Return the administrator's id; made when nobody is there yet."""
+    return str(await postgres.value("ensure_user", tenant="default", name=ADMIN, role="admin"))
+
+
+async def new_link(place: Place) -> str:
+    """Return a sign-in link that works once, for 15 minutes."""
+    token = secrets.token_urlsafe(24)
+    async with place.postgres() as postgres:
+        user = await admin_id(postgres)
+        await postgres.rows("create_login_link", digest=digest_of(token), user=user, life_s=LINK_LIFE_S)
+    return f"{place.config.url}/login/{token}"
+
+
+def digest_of(token: str) -> bytes:
+    """Return what is stored of a token."""
+    return hashlib.sha256(token.encode()).digest()
