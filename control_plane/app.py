@@ -8,6 +8,7 @@ from pathlib import Path
 import uvicorn
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.types import ASGIApp
 
 from appliance.core import logs, settings
 from appliance.core.postgres import Postgres
@@ -21,7 +22,7 @@ from control_plane.queries import Queries
 _GRACE_S = 2
 
 
-def application(config: Settings) -> Litestar:
+def application(config: Settings) -> ASGIApp:
     """Build the web application; connections open with it and close with it."""
     redis, postgres = Redis(config), Postgres(config, application="control plane")
     queries = Queries(redis, postgres, config)

@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
 
 from appliance.core.postgres import migrate, wait_until_answering
 from appliance.core.settings import Settings, load
@@ -57,14 +61,27 @@ class Stores:
         if number is signal.SIGKILL:
             self.processes[name].wait()
 
+    async def with_own_database(self, **more: Any) -> Settings:
+        """Return settings with a database that no agent of this session reads."""
+        name = f"t{secrets.token_hex(4)}"
+        address = urlsplit(self.urls["postgres_url"])
+        maintenance = address._replace(netloc=address.netloc.replace("nexus@", "postgres@"), path="/postgres")
+        password = read_secret(self.home.secrets, "postgres_password")
+        async with await psycopg.AsyncConnection.connect(
+            urlunsplit(maintenance), password=password, autocommit=True
+        ) as connection:
+            await connection.execute(f"create database {name} owner nexus".encode())
+        own = self.settings(**more | {"postgres_url": urlunsplit(address._replace(path=f"/{name}"))})
+        await migrate(own, "pre")
+        return own
+
     def settings(self, **more: Any) -> Settings:
         """Return settings that reach these stores."""
         return load(
-            **self.urls,
+            **self.urls | more,
             redis_password=read_secret(self.home.secrets, "redis_password"),
             postgres_password=read_secret(self.home.secrets, "postgres_password"),
             cluster_secret=read_secret(self.home.secrets, "cluster_secret"),
-            **more,
         )
 
     def environment(self) -> dict[str, str]:

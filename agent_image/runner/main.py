@@ -9,8 +9,8 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
-from litestar import Litestar
 from litestar.di import Provide
+from litestar.types import ASGIApp
 
 from agent_image.runner.api import ConversationApi
 from agent_image.runner.chat import CHAT_HANDLERS
@@ -113,7 +113,7 @@ class Runner:
         server.capture_signals = _no_signals  # type: ignore[method-assign]
         return server
 
-    def _app(self) -> Litestar:
+    def _app(self) -> ASGIApp:
         service = Conversations(
             self._redis, self._postgres, self._ledger, self._intake, self._hub, agent=self._config.cluster_agent_id
         )

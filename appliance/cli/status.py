@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -180,8 +181,7 @@ def show(found: Status) -> None:
 def is_stopped(pid: int) -> bool:
     """Whether a process is frozen (SIGSTOP)."""
     try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a pseudo file
-            return file.read().rpartition(")")[2].split()[0] in ("T", "t")
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
     except OSError:
         return False
 

@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.response import File
+from litestar.types import ASGIApp
 
 from appliance.core.errors import NotFound
 from appliance.core.postgres import Postgres
@@ -47,7 +48,7 @@ def create_app(
     checks: Mapping[str, Check],
     dependencies: Mapping[str, Provide] | None = None,
     lifespan: Sequence[Any] = (),
-) -> Litestar:
+) -> ASGIApp:
     """Build a program's application: its handlers behind login, protection, errors and the base page.
 
     `checks` name the parts without which the program cannot work (`/readyz`).
@@ -55,11 +56,11 @@ def create_app(
     logins, protection = Logins(postgres), Protection(settings)
     state = {"protection": protection, "nexus_templates": environment(templates), "cookie": cookie_name(settings),
              "secure": settings.public_url.startswith("https")}  # fmt: skip
-    return Litestar(
+    app = Litestar(
         route_handlers=[static_file, healthz, metrics, readyz(checks), *LOGIN_PAGES, *handlers],
         dependencies={"logins": Provide(lambda: logins, sync_to_thread=False), **(dependencies or {})},
         guards=[protection.guard],
-        middleware=[with_security_headers, DefineMiddleware(Authentication, settings=settings, logins=logins)],
+        middleware=[DefineMiddleware(Authentication, settings=settings, logins=logins)],
         exception_handlers=HANDLERS,
         lifespan=list(lifespan),
         state=State(state),
@@ -67,3 +68,5 @@ def create_app(
         openapi_config=OpenAPIConfig(title="Nexus", version=VERSION, path="/api/schema", render_plugins=()),
         signature_types=[Logins],
     )
+    # Around everything, so that even "no such page" carries them.
+    return with_security_headers(app)

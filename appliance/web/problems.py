@@ -43,6 +43,11 @@ def on_http_error(request: Asked, error: HTTPException) -> Response[Any]:
     return _answer(request, known())
 
 
+def on_broken_text(request: Asked, _error: UnicodeDecodeError) -> Response[Any]:
+    """Answer a body that is not text."""
+    return _answer(request, BadInput("The text is not valid UTF-8; nothing was sent."))
+
+
 def _readable(error: HTTPException) -> str:
     extra = error.extra if isinstance(error.extra, list) else []
     parts = [f"{it.get('key', 'body')}: {it.get('message', '')}" for it in extra if isinstance(it, dict)]
@@ -82,5 +87,6 @@ HANDLERS: dict[Any, Any] = {
     NexusError: on_nexus_error,
     StoreAway: on_nexus_error,
     HTTPException: on_http_error,
+    UnicodeDecodeError: on_broken_text,
     Exception: on_any_error,
 }

@@ -3,8 +3,8 @@
     python -m tests.bench.response_start [--quick] --json FILE
 
 An open load: conversations arrive evenly; each answer begins after a fixed time and streams for five seconds, so that
-the arrival rate sets how many run at once. `added` = a request's time to first token through Nexus minus the median of the
-direct ones in the same run. Everything, load generator included, shares the machine's cores.
+the arrival rate sets how many run at once. `added` = a request's time to first token through Nexus minus the median of
+the direct ones in the same run. Everything, load generator included, shares the machine's cores.
 """
 
 import argparse

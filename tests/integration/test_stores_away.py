@@ -89,7 +89,7 @@ async def test_a_message_sent_while_redis_is_down_is_accepted_and_answered_later
         await own.stores.start_one("redis")
 
     async def answered() -> bool:
-        return (await person.transcript(conversation))["messages"][-1]["role"] == "assistant"
+        return bool((await person.transcript(conversation))["messages"][-1]["role"] == "assistant")
 
     await wait_until(answered, of="the answer after Redis is back")
 

@@ -15,11 +15,9 @@ from tests.stores import Stores
 
 @pytest.fixture
 async def postgres(stores: Stores) -> AsyncIterator[Postgres]:
-    pool = Postgres(stores.settings(), application="test")
+    pool = Postgres(await stores.with_own_database(), application="test")
     await pool.open()
     yield pool
-    # Nothing of this test may be claimed by the next one.
-    await pool.rows("living_boots", agent=None)
     await pool.aclose()
 
 

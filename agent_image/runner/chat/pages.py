@@ -64,6 +64,14 @@ async def transcript(request: Asked, conversations: Service, conversation: str) 
     )
 
 
+@get("/c/{conversation:str}/listing", include_in_schema=False)
+async def listing(request: Asked, conversations: Service, conversation: str) -> Response[str]:
+    """The list of conversations with this one marked: what a page reads when it has begun one."""
+    found = await conversations.find(request.user, conversation)
+    mine = await conversations.listing(request.user)
+    return page(request, "chat.html", block="listing", listing=mine, search="", conversation=found)
+
+
 @post("/c/{conversation:str}/messages", include_in_schema=False)
 async def send(request: Asked, conversations: Service, conversation: str) -> Redirect:
     """Accept a message from a plain form."""
@@ -121,4 +129,4 @@ async def _chat(
     )
 
 
-CHAT_HANDLERS = [home, new, show, one_turn, transcript, send, stop, rename, delete]
+CHAT_HANDLERS = [home, new, show, one_turn, transcript, listing, send, stop, rename, delete]

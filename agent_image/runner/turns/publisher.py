@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Literal
 
 from appliance.core import logs
-from appliance.core.conversation_events import ConversationEvents
+from appliance.core.conversation_events import ConversationEvents, Opened
 from appliance.core.errors import NoAttempt, StaleAttempt, StoreAway
 from appliance.core.metrics import STALE_REFUSED, TOKENS_STREAMED
 from appliance.core.records import TaskState, Turn
@@ -28,6 +28,8 @@ class Publisher:
         self._pieces: list[str] = []
         self._flusher: asyncio.Task[None] | None = None
         self._last_flush = 0.0
+        self.taken_over: dict[str, Any] | None = None
+        """From which agent, after how many ms, when this attempt is not the first."""
         self.stale = asyncio.Event()
         """Set when another attempt has taken over: nothing this one says is heard any more."""
 
@@ -41,11 +43,13 @@ class Publisher:
         turn = self._turn
         kind = "started" if turn.attempt == 1 else "attempt_restarted"
         first = (kind, {"agent": self._agent, "turn_no": turn.turn_no, "text": turn.text})
-        await self._open("open", first)
+        opened = await self._open("open", first)
+        if turn.attempt > 1:
+            self.taken_over = {"from": opened.agent_before, "gap_ms": max(0, opened.gap_ms)}
 
-    async def _open(self, mode: Literal["open", "resume"], first: Pair) -> None:
+    async def _open(self, mode: Literal["open", "resume"], first: Pair) -> Opened:
         turn = self._turn
-        await self._events.open_attempt(
+        return await self._events.open_attempt(
             turn.conversation_id, turn.id, turn.attempt, agent=self._agent, mode=mode, first=first
         )
 

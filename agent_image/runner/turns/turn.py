@@ -171,6 +171,7 @@ class TurnRun:
             "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
             "ttft_ms": self._first_token_ms, "total_ms": round((time.monotonic() - self._started) * 1000),
             "finish_reason": self._finish.finish_reason, "attempt": self.turn.attempt,
+            "taken_over": self._publisher.taken_over,
         }  # fmt: skip
 
     def _answered(self) -> Answer:

@@ -107,7 +107,7 @@ export class Turns {
       return;
     }
     const now = this.find(event.turn);
-    now?.querySelector(".losses").replaceWith(losses);
+    if (losses.childElementCount) now?.querySelector(".losses").replaceWith(losses);
     if (now) now.dataset.streamed = same ? "same" : "differed";
     this.decorate(now || document);
   }

@@ -64,6 +64,7 @@ async function send(words) {
       delete chat.dataset.fresh;
       document.getElementById("empty")?.remove();
       history.replaceState(null, "", `/c/${conversation}`);
+      htmx.ajax("GET", `/c/${conversation}/listing`, { target: "#listing", swap: "outerHTML" });
     }
     if (!stream.open) stream.connect(accepted.cursor);
     window.scrollTo({ top: document.body.scrollHeight });
@@ -123,5 +124,5 @@ grow();
 turns.decorate(document);
 if (!("fresh" in chat.dataset)) {
   stream.connect(chat.dataset.cursor);
-  document.getElementById("end").scrollIntoView();
+  scrollTo({ top: document.body.scrollHeight });
 }

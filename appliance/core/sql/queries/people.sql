@@ -28,5 +28,9 @@ select u.id, u.name, u.role, u.tenant_id from logins l join users u on u.id = l.
 -- name: end_login
 delete from logins where token_sha256 = %(digest)s;
 
+-- name: end_logins
+-- All of a person's logins, but for the one to keep (or none).
+delete from logins where user_id = %(user)s and token_sha256 <> %(keep)s;
+
 -- name: forget_expired_logins
 delete from logins where expires_at < now() - interval '1 day';
