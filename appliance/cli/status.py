@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -180,18 +179,17 @@ def show(found: Status) -> None:
 
 def is_stopped(pid: int) -> bool:
     """Whether a process is frozen (SIGSTOP)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
-    except OSError:
-        return False
+    return _letter(pid) in ("T", "t")
 
 
 def exists(pid: int) -> bool:
-    """Whether a process is there."""
+    """Whether a process is there; one that only waits to be buried is not."""
+    return _letter(pid) not in ("", "Z")
+
+
+def _letter(pid: int) -> str:
+    """Return the kernel's letter for a process's state; '' when there is none."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""

@@ -71,6 +71,7 @@ class Logins:
         return await self._begin(str(row["id"]))
 
     async def _begin(self, user_id: str) -> str:
+        await self._postgres.rows("forget_expired_logins")
         token = new_token()
         await self._postgres.rows("create_login", digest=digest_of(token), user=user_id, life_s=LOGIN_LIFE_S)
         return token
@@ -80,12 +81,18 @@ class Logins:
         self._known.pop(token, None)
         await self._postgres.rows("end_login", digest=digest_of(token))
 
-    async def set_password(self, user: User, password: str) -> None:
-        """Set a password and end every other login; BadInput when it is too short."""
+    async def sign_out_everywhere(self, user: User, *, keep: str = "") -> None:
+        """End all logins of a person but `keep`; other agents notice within two seconds."""
+        self._known = {token: known for token, known in self._known.items() if known[1].id != user.id}
+        await self._postgres.rows("end_logins", user=user.id, keep=digest_of(keep))
+
+    async def set_password(self, user: User, password: str, *, keep: str = "") -> None:
+        """Set a password and end every login but `keep`; BadInput when it is too short."""
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             raise BadInput(f"A password needs {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
         hashed = await asyncio.to_thread(_hasher.hash, password)
         await self._postgres.rows("set_password", user=user.id, hash=hashed)
+        await self.sign_out_everywhere(user, keep=keep)
 
     def _throttle(self, name: str) -> None:
         now = time.monotonic()

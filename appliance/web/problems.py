@@ -24,11 +24,16 @@ class Problem(msgspec.Struct, frozen=True):
     status: int
     detail: str
     instance: str
+    """The path that was asked for."""
+    request_id: str = ""
+    """Under this id the gateway and the agents logged it."""
 
 
 def on_nexus_error(request: Asked, error: NexusError) -> Response[Any]:
     """Answer with what the error says of itself."""
-    if isinstance(error, Unauthenticated) and _wants_page(request) and "/login" not in request.url.path:
+    if isinstance(error, Unauthenticated) and wants_page(request) and "/login" not in request.url.path:
+        if _is_htmx(request):  # a redirect would put the login page into the middle of this one
+            return Response("", status_code=401, headers={"HX-Redirect": "/login"})
         return Redirect("/login", status_code=303)
     return _answer(request, error)
 
@@ -62,13 +67,13 @@ def on_any_error(request: Asked, error: Exception) -> Response[Any]:
 
 def _answer(request: Asked, error: NexusError) -> Response[Any]:
     headers = {"Retry-After": RETRY_AFTER_S} if error.retryable else {}
-    if _wants_page(request):
+    if wants_page(request):
         shown = page(request, "error.html", block="notice" if _is_htmx(request) else None, error=error)
         return Response(shown.content, status_code=error.status, media_type="text/html", headers=headers)
     slug = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(error).__name__).strip("-")
     problem = Problem(
         type=f"urn:nexus:{slug}", title=error.title, status=error.status, detail=error.detail,
-        instance=request.headers.get("x-request-id", ""),
+        instance=request.url.path, request_id=request.headers.get("x-request-id", ""),
     )  # fmt: skip
     return Response(problem, status_code=error.status, media_type="application/problem+json", headers=headers)
 
@@ -77,7 +82,8 @@ def _is_htmx(request: Asked) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
-def _wants_page(request: Asked) -> bool:
+def wants_page(request: Asked) -> bool:
+    """Whether a person's browser asks, so that an error is shown and not just told."""
     if request.url.path.startswith(("/api/", "/control/api/")):
         return False
     return "text/html" in request.headers.get("accept", "") or _is_htmx(request)

@@ -1,6 +1,7 @@
 """What stands in front of every handler: login, roles, same origin, form tokens, headers."""
 
 import hmac
+import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -22,6 +23,9 @@ ROLES = ("viewer", "operator", "admin")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC = "public"
 """Put `opt={PUBLIC: True}` on a handler that needs no login."""
+FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
+NO_NUL = "The text contains a NUL character, which cannot be stored."
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
@@ -69,9 +73,10 @@ class Protection:
         return form_token(self._secret, login) if login else ""
 
     async def guard(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Refuse strangers, other origins, and forms that are not ours."""
+        """Refuse strangers, what cannot be read, other origins, and forms that are not ours."""
         if not handler.opt.get(PUBLIC) and connection.user is None:
             raise Unauthenticated()
+        await _refuse_unreadable(connection)
         by_header = "authorization" in connection.headers
         if connection.scope["type"] == ScopeType.WEBSOCKET and not by_header:
             self._same_origin(connection.headers)
@@ -94,17 +99,34 @@ class Protection:
             raise Forbidden("This form is too old or not ours; reload the page and send it again.")
 
 
-async def readable_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Return the fields of a form; {} for another kind of body. BadInput when it is not UTF-8 text."""
-    kind = (request.content_type[0]).lower()
-    if kind == RequestEncodingType.URL_ENCODED:
-        try:
-            unquote_to_bytes(await request.body()).decode()
-        except UnicodeDecodeError:
-            raise BadInput("The text is not valid UTF-8; nothing was sent.") from None
-    elif kind != RequestEncodingType.MULTI_PART:
+async def _refuse_unreadable(connection: Connection) -> None:
+    """Refuse what no store could keep, once and before any handler sees it: broken UTF-8 and NUL characters."""
+    _check_text(unquote_to_bytes(connection.scope["query_string"]))
+    if isinstance(connection, Request) and connection.method not in SAFE:
+        body = await connection.body()
+        _check_text(unquote_to_bytes(body) if _kind(connection) == RequestEncodingType.URL_ENCODED else body)
+        if _kind(connection) not in FORMS and _ESCAPED_NUL.search(body):
+            raise BadInput(NO_NUL)
+
+
+def _check_text(text: bytes) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise BadInput("The text is not valid UTF-8; nothing was sent.") from None
+    if b"\0" in text:
+        raise BadInput(NO_NUL)
+
+
+def _kind(request: Request[Any, Any, Any]) -> str:
+    return str(request.content_type[0]).lower()
+
+
+async def readable_form(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Return the text fields of a form; {} for another kind of body."""
+    if _kind(request) not in FORMS:
         return {}
-    return dict(await request.form())
+    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
 
 
 def at_least(role: str) -> Any:

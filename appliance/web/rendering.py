@@ -29,12 +29,20 @@ def environment(folders: Sequence[Path]) -> Environment:
     return made
 
 
-def page(request: Request[Any, Any, Any], name: str, *, block: str | None = None, **context: Any) -> Response[str]:
-    """Render a template, or one block of it."""
-    return Response(render(request, name, block, **context), media_type="text/html")
+def page(
+    request: Request[Any, Any, Any],
+    name: str,
+    /,
+    *,
+    block: str | None = None,
+    status: int | None = None,
+    **context: Any,
+) -> Response[str]:
+    """Render a template, or one block of it; with another status than the handler's own when one is given."""
+    return Response(render(request, name, block, **context), media_type="text/html", status_code=status)
 
 
-def render(request: Request[Any, Any, Any], name: str, block: str | None = None, **context: Any) -> str:
+def render(request: Request[Any, Any, Any], name: str, block: str | None = None, /, **context: Any) -> str:
     """Return the HTML of a template or of one of its blocks."""
     environment: Environment = request.app.state[_ENVIRONMENT]
     template = environment.get_template(name)
