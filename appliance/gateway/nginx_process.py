@@ -12,6 +12,8 @@ from pathlib import Path
 
 SHORT_LIFE_S = 1.0
 """An nginx that ends sooner would end again: its configuration or its port is wrong."""
+SETTLED_S = 0.5
+"""A younger nginx may lose a SIGHUP, or be ended by it: its master looks at signals only once it waits for them."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -21,8 +23,8 @@ class Nginx:
 
     def __init__(self, binary: str, folder: Path) -> None:
         self._command = (binary, "-p", f"{folder}/", "-c", "nginx.conf", "-e", "stderr")
-        self._pid_file = folder / "nginx.pid"
         self._process: Process | None = None
+        self._born = 0.0
 
     async def serve(self, stopping: asyncio.Event) -> bool:
         """Run nginx, and again when it dies, until `stopping`; False when it does not stay.
@@ -32,21 +34,20 @@ class Nginx:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         told = asyncio.create_task(stopping.wait())
         while not told.done():
-            born = time.monotonic()
-            self._pid_file.unlink(missing_ok=True)
+            self._born = time.monotonic()
             process = await asyncio.create_subprocess_exec(*self._command, preexec_fn=_dying_with(os.getpid()))
             self._process = process
             ended = asyncio.create_task(process.wait())
             await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
             await _end(process)
-            if not told.done() and time.monotonic() - born < SHORT_LIFE_S:
+            if not told.done() and time.monotonic() - self._born < SHORT_LIFE_S:
                 return False
         return True
 
     def reload(self) -> bool:
         """Let nginx read its configuration anew; open connections stay with the old workers. False: ask again later."""
-        if self._process is None or not self._pid_file.exists():
-            return False  # a SIGHUP before it listens to signals would end it
+        if self._process is None or time.monotonic() - self._born < SETTLED_S:
+            return False
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGHUP)
         return True
