@@ -10,6 +10,7 @@ from appliance.web.protection import cookie_name
 from appliance.web.tokens import form_token
 from tests.client import Client
 from tests.cluster import Cluster
+from tests.integration.test_web_protection import a_link
 
 HTML = {"Accept": "text/html"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -64,9 +65,7 @@ async def test_a_refused_login_keeps_the_name(cluster: Cluster) -> None:
     assert "zoe&#34;&lt;b&gt;" in answer.text
 
 
-async def test_a_new_password_ends_every_other_login(
-    cluster: Cluster, form: tuple[httpx2.AsyncClient, str]
-) -> None:
+async def test_a_new_password_ends_every_other_login(cluster: Cluster, form: tuple[httpx2.AsyncClient, str]) -> None:
     http, token = form
     _, elsewhere = await cluster.sign_in("ida")
     answer = await http.post("/account/password", data={"password": "correct horse battery", "_csrf": token})
@@ -75,9 +74,7 @@ async def test_a_new_password_ends_every_other_login(
     assert (await http.get("/account")).status_code == 200
 
 
-async def test_signing_out_everywhere_ends_every_login(
-    cluster: Cluster, form: tuple[httpx2.AsyncClient, str]
-) -> None:
+async def test_signing_out_everywhere_ends_every_login(cluster: Cluster, form: tuple[httpx2.AsyncClient, str]) -> None:
     http, token = form
     _, elsewhere = await cluster.sign_in("ida")
     assert (await http.post("/logout/everywhere", data={"_csrf": token})).status_code == 303
@@ -85,9 +82,7 @@ async def test_signing_out_everywhere_ends_every_login(
 
 
 async def test_a_link_fetched_ahead_of_its_reader_is_not_used_up(cluster: Cluster) -> None:
-    logins = Logins(cluster.postgres)
-    user, _ = await cluster.sign_in("ida")
-    link = await logins.create_link(user.name)
+    link = await a_link(cluster)
     async with httpx2.AsyncClient(base_url=cluster.url) as browser:
         assert (await browser.get(f"/login/{link}", headers={"Sec-Purpose": "prefetch"})).status_code == 429
         assert (await browser.get(f"/login/{link}")).status_code == 303
