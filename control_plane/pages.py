@@ -1,17 +1,18 @@
 """The pages of the control plane: ask, show."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, get
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from litestar.response import Response, Stream
 
 from appliance.web.rendering import block_renderer, page
 from control_plane.live import Live, as_sse
 from control_plane.queries import Overview, Queries
 
-Reads = Annotated[Queries, Dependency(skip_validation=True)]
-Readings = Annotated[Live, Dependency(skip_validation=True)]
+Reads = NamedDependency[SkipValidation[Queries]]
+Readings = NamedDependency[SkipValidation[Live]]
 
 
 @get("/control", operation_id="overview_page", include_in_schema=False)

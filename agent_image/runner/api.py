@@ -1,17 +1,18 @@
 """The JSON face of the chat."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Controller, Request, delete, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from litestar.response import Response, Stream
 
 from agent_image.runner.conversations import Conversations, Transcript
 from agent_image.runner.streams import EVENT_STREAM, as_sse, stream_of, until_turn_ends
 from appliance.core.records import Conversation, TaskState
 
-Service = Annotated[Conversations, Dependency(skip_validation=True)]
+Service = NamedDependency[SkipValidation[Conversations]]
 
 
 class NewConversation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

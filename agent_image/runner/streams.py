@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request, WebSocket, get, websocket
+from litestar.di import NamedDependency
 from litestar.exceptions import WebSocketDisconnect
-from litestar.params import Dependency
+from litestar.params import SkipValidation
 from litestar.response import Stream
 
 from agent_image.runner.conversations import Conversations
@@ -18,7 +19,7 @@ from appliance.core.records import Event
 EVENT_STREAM = "text/event-stream"
 PING = b"event: ping\ndata: {}\n\n"
 ENDS_A_TURN = frozenset({"done", "failed", "cancelled"})
-Service = Annotated[Conversations, Dependency(skip_validation=True)]
+Service = NamedDependency[SkipValidation[Conversations]]
 _encode = msgspec.json.Encoder().encode
 
 

@@ -39,7 +39,10 @@ async def run(arguments: argparse.Namespace, settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     nginx, redis = Nginx(arguments.nginx, folder), Redis(settings)
     with suppress(StoreAway):  # who is there already needs no reload
-        replace(folder / "agents.conf", upstream_list(members(await Registry(redis).view(), frozenset())))
+        replace(
+            folder / "agents.conf",
+            upstream_list(members(await Registry(redis).view(), listed((folder / "agents.conf").read_text()))),
+        )
     async with asyncio.TaskGroup() as loops:
         loops.create_task(follow(Registry(redis), nginx, folder, stopping), name="reloader")
         served = await nginx.serve(stopping)

@@ -55,7 +55,7 @@ def create_app(
     """
     logins, protection = Logins(postgres), Protection(settings)
     state = {"protection": protection, "nexus_templates": environment(templates), "cookie": cookie_name(settings),
-             "secure": settings.public_url.startswith("https")}  # fmt: skip
+             "secure": settings.public_url.startswith("https"), "models": settings.model_names()}  # fmt: skip
     app = Litestar(
         route_handlers=[static_file, healthz, metrics, readyz(checks), *LOGIN_PAGES, *handlers],
         dependencies={"logins": Provide(lambda: logins, sync_to_thread=False), **(dependencies or {})},

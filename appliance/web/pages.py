@@ -1,9 +1,10 @@
 """Signing in and out, and one's own account."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from litestar.response import Redirect, Response
 
 from appliance.core.errors import BadInput, Overloaded, Unauthenticated
@@ -12,7 +13,7 @@ from appliance.web.problems import wants_page
 from appliance.web.protection import PUBLIC, readable_form
 from appliance.web.rendering import page
 
-Service = Annotated[Logins, Dependency(skip_validation=True)]
+Service = NamedDependency[SkipValidation[Logins]]
 Asked = Request[Any, Any, Any]
 
 

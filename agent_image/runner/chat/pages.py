@@ -1,14 +1,15 @@
 """The pages of the chat: ask, do, show. Every form works without JavaScript."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from litestar import Request, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from litestar.response import Redirect, Response
 
 from agent_image.runner.chat.markdown import to_html
-from agent_image.runner.chat.view import turns_of
+from agent_image.runner.chat.view import BLANK, turns_of
 from agent_image.runner.conversations import MAX_TEXT, MAX_TITLE, Conversations, Transcript
 from appliance.core.errors import NotFound
 from appliance.core.records import Conversation
@@ -16,7 +17,7 @@ from appliance.web.protection import readable_form
 from appliance.web.rendering import page
 
 Asked = Request[Any, Any, Any]
-Service = Annotated[Conversations, Dependency(skip_validation=True)]
+Service = NamedDependency[SkipValidation[Conversations]]
 EXAMPLES = (
     "Name three primary colours.",
     "Explain in two sentences what a lease is in a distributed system.",
@@ -62,14 +63,6 @@ async def transcript(request: Asked, conversations: Service, conversation: str) 
     return page(
         request, "chat.html", block="turns", turns=turns_of(found), conversation=found.conversation, to_html=to_html
     )
-
-
-@get("/c/{conversation:str}/listing", include_in_schema=False)
-async def listing(request: Asked, conversations: Service, conversation: str) -> Response[str]:
-    """The list of conversations with this one marked: what a page reads when it has begun one."""
-    found = await conversations.find(request.user, conversation)
-    mine = await conversations.listing(request.user)
-    return page(request, "chat.html", block="listing", listing=mine, search="", conversation=found)
 
 
 @post("/c/{conversation:str}/messages", include_in_schema=False)
@@ -126,7 +119,9 @@ async def _chat(
         max_title=MAX_TITLE,
         client_id=str(uuid4()),
         to_html=to_html,
+        blank=BLANK,
+        bundled="".join(request.app.state["models"][:1]).startswith("bundled"),
     )
 
 
-CHAT_HANDLERS = [home, new, show, one_turn, transcript, listing, send, stop, rename, delete]
+CHAT_HANDLERS = [home, new, show, one_turn, transcript, send, stop, rename, delete]

@@ -22,6 +22,10 @@ class TurnView(msgspec.Struct, frozen=True):
         return not self.state.ended
 
 
+BLANK = TurnView(id="", turn_no=0, state=TaskState.RUNNING, asked="", answer=None, reason="")
+"""What the page's script makes new turns of."""
+
+
 def turns_of(transcript: Transcript) -> list[TurnView]:
     """Return the turns of a transcript, oldest first."""
     answers = {message.turn_id: message for message in transcript.messages if message.role == "assistant"}

@@ -3,6 +3,7 @@
 const SILENCE_MS = 2500;
 const RECONNECT_MS = 100;
 const SHOW_AFTER_MS = 700;
+const ASK_WHY_AFTER = 4;
 const TYPES = ["accepted", "started", "attempt_restarted", "route", "token", "snapshot", "retrying", "done", "cancelled",
   "failed", "waiting_for_store", "store_back", "ping"];
 
@@ -16,11 +17,18 @@ export class Stream {
     this.heard = 0;
     this.lostAt = 0;
     this.delay = RECONNECT_MS;
+    this.failures = 0;
     setInterval(() => this.watch(), 250);
   }
 
   get open() {
     return this.source !== null;
+  }
+
+  close() {
+    this.source?.close();
+    this.source = null;
+    this.lostAt = 0;
   }
 
   connect(cursor) {
@@ -38,6 +46,8 @@ export class Stream {
       if (!opened) {
         this.tries += 1;
         this.delay = Math.min(2000, this.delay * 2);
+        // EventSource does not say why: signed out and gone look like an agent that is away.
+        if (++this.failures % ASK_WHY_AFTER === 0) this.handlers.refused();
       }
       this.lost();
       setTimeout(() => source === this.source && this.connect(), this.delay);
@@ -48,6 +58,7 @@ export class Stream {
   receive(type, message) {
     this.heard = performance.now();
     this.delay = RECONNECT_MS;
+    this.failures = 0;
     if (this.lostAt) {
       this.lostAt = 0;
       this.handlers.connected(true);

@@ -1,6 +1,11 @@
 // The turns of a conversation on the page. Model text only ever becomes text nodes; rich text comes rendered and
 // sanitised from the server once the answer is committed.
+import { readUntilAnswered } from "./chat-fetch.js";
+
 const OPENING = new Set(["accepted", "started", "attempt_restarted"]);
+const ENDING = new Set(["done", "cancelled", "failed"]);
+const UNFINISHED = '[data-state="running"], [data-state="queued"], [data-state="waiting"]';
+const NEAR_THE_END_PX = 120;
 
 export class Turns {
   // `tries` says which agent is asked: the one whose stream is heard, never a frozen one.
@@ -9,37 +14,63 @@ export class Turns {
     this.conversation = conversation;
     this.tries = tries;
     this.attempts = new Map();
+    this.ended = new Map();
+    this.held = null;
   }
 
   find(turn) {
     return this.list.querySelector(`[data-turn="${CSS.escape(turn)}"]`);
   }
 
-  firstUnfinished() {
-    const open = [...this.list.querySelectorAll('[data-state="running"], [data-state="queued"], [data-state="waiting"]')];
-    return open.at(0)?.dataset.turn;
+  unfinished() {
+    return [...this.list.querySelectorAll(UNFINISHED)];
   }
 
-  ensure(turn, words, state = "running") {
-    return this.find(turn) || this.list.appendChild(build(turn, words, state));
+  // A message that is on its way: shown at once, adopted by its turn when the server has committed it.
+  sending(words) {
+    const item = build("", words, "sending");
+    work(item, "Sending…");
+    this.list.append(item);
+    scrollTo({ top: document.body.scrollHeight });
+    return item;
+  }
+
+  accept(item, accepted, words) {
+    if (this.find(accepted.turn)) item.remove();
+    else adopt(item, accepted.turn, accepted.state);
+    const turn = this.find(accepted.turn) || this.ensure(accepted.turn, words);
+    if (turn.dataset.state !== "running") work(turn, this.waitingWords(turn));
+  }
+
+  ensure(turn, words) {
+    const found = this.find(turn);
+    if (found) return found;
+    const sent = [...this.list.querySelectorAll('[data-state="sending"]')];
+    const item = sent.find((it) => it.querySelector(".user .text").textContent === words);
+    return item ? adopt(item, turn, "running") : this.list.appendChild(build(turn, words, "running"));
+  }
+
+  waitingWords(item) {
+    return this.unfinished()[0] === item ? "Waiting for a free slot…" : "Waiting for the answer before it…";
   }
 
   apply(event) {
-    if (!event.turn) {
-      if (event.type === "snapshot") this.reload();
-      return;
-    }
+    if (this.held) this.held.push(event);
+    else if (event.turn) this.applyToTurn(event);
+    else if (event.type === "snapshot") this.reload();
+  }
+
+  applyToTurn(event) {
     if (event.attempt < (this.attempts.get(event.turn) || 0)) return;
     this.attempts.set(event.turn, event.attempt);
-    const stay = innerHeight + scrollY > document.body.scrollHeight - 120;
-    this[event.type]?.(event, this.ensure(event.turn, OPENING.has(event.type) ? event.text : ""));
-    if (stay) scrollTo({ top: document.body.scrollHeight });
+    const item = this.ensure(event.turn, OPENING.has(event.type) ? event.text : "");
+    if (ENDING.has(event.type)) this.finish(event, item);
+    else if (!item.dataset.message) keepingTheEnd(() => this[event.type]?.(event, item));
   }
 
   accepted(event, item) {
-    if (item.dataset.message) return;
     item.dataset.state = event.queued ? "queued" : "running";
-    work(item, event.queued ? "Waiting for a free slot…" : "Thinking…");
+    work(item, event.queued ? this.waitingWords(item) : "Thinking…");
   }
 
   started(event, item) {
@@ -47,14 +78,12 @@ export class Turns {
   }
 
   begin(item, words) {
-    if (item.dataset.message) return;
     item.dataset.state = "running";
     textOf(item).textContent = "";
     work(item, words);
   }
 
   attempt_restarted(event, item) {
-    if (item.dataset.message) return;
     const partial = textOf(item).textContent;
     const gap = (Math.max(0, event.gap_ms) / 1000).toFixed(1);
     const line = !event.from || event.from === event.agent
@@ -69,52 +98,48 @@ export class Turns {
   }
 
   token(event, item) {
-    if (item.dataset.message) return;
     textOf(item).append(event.text);
     work(item, "");
   }
 
   snapshot(event, item) {
-    if (!item.dataset.message) textOf(item).textContent = event.text;
+    textOf(item).textContent = event.text;
   }
 
   retrying(event, item) {
     work(item, `${event.reason} Trying again in ${event.delay_s} s…`);
   }
 
-  done(event, item) {
-    this.finish(event, item);
-  }
-
-  cancelled(event, item) {
-    this.finish(event, item);
-  }
-
-  failed(event, item) {
-    this.finish(event, item);
-  }
-
   // The stream's text is compared with the committed one; either way the page then shows the committed one.
   async finish(event, item) {
     if (item.dataset.message && item.dataset.message === event.message_id) return;
-    const streamed = textOf(item).textContent;
-    const same = event.message_id === null || (await matches(streamed, event));
-    const losses = item.querySelector(".losses");
-    try {
-      await htmx.ajax("GET", `/c/${this.conversation}/turns/${event.turn}?try=${this.tries()}`, { target: item, swap: "outerHTML" });
-    } catch {
-      setTimeout(() => this.finish(event, item), 500);
-      return;
-    }
-    const now = this.find(event.turn);
-    if (losses.childElementCount) now?.querySelector(".losses").replaceWith(losses);
-    if (now) now.dataset.streamed = same ? "same" : "differed";
-    this.decorate(now || document);
+    this.ended.set(event.turn, event);
+    const same = !event.message_id || (await matches(textOf(item).textContent, event));
+    const page = await readUntilAnswered(() => `/c/${this.conversation}/turns/${event.turn}?try=${this.tries()}`);
+    const now = page?.querySelector(".turn");
+    const old = this.find(event.turn);
+    if (!now || !old) return;
+    const losses = old.querySelector(".losses");
+    if (losses.childElementCount) now.querySelector(".losses").replaceWith(losses);
+    now.dataset.streamed = same ? "same" : "differed";
+    this.decorate(now);
+    keepingTheEnd(() => old.replaceWith(now));
   }
 
+  // Events that come meanwhile are held and told afterwards, so nothing is written into a list that is thrown away.
   async reload() {
-    await htmx.ajax("GET", `/c/${this.conversation}/transcript?try=${this.tries()}`, { target: this.list, swap: "innerHTML" });
-    this.decorate(document);
+    this.held = [];
+    const page = await readUntilAnswered(() => `/c/${this.conversation}/transcript?try=${this.tries()}`);
+    const sending = this.list.querySelectorAll('[data-state="sending"]');
+    if (page) this.list.replaceChildren(page, ...sending);
+    this.decorate(this.list);
+    const held = this.held;
+    this.held = null;
+    for (const event of held) this.apply(event);
+    for (const item of this.unfinished()) {
+      const end = this.ended.get(item.dataset.turn);
+      if (end) this.finish(end, item);
+    }
   }
 
   decorate(within) {
@@ -124,10 +149,17 @@ export class Turns {
 
 async function matches(text, event) {
   if ([...text].length !== event.length) return false;
-  if (!crypto.subtle) return true;
+  if (!globalThis.crypto?.subtle) return true;
   const sum = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   const hex = [...new Uint8Array(sum)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return hex.startsWith(event.checksum);
+}
+
+// A reader at the end stays at the end; one who scrolled up is left alone.
+function keepingTheEnd(change) {
+  const atEnd = innerHeight + scrollY > document.body.scrollHeight - NEAR_THE_END_PX;
+  change();
+  if (atEnd) scrollTo({ top: document.body.scrollHeight });
 }
 
 function textOf(item) {
@@ -135,9 +167,16 @@ function textOf(item) {
 }
 
 function work(item, words) {
-  const note = item.querySelector(".working");
-  if (!note) return;
-  note.querySelector(".working-text").textContent = words;
+  const note = item.querySelector(".working-text");
+  if (note && note.textContent !== words) note.textContent = words;
+}
+
+function adopt(item, turn, state) {
+  item.id = `turn-${turn}`;
+  item.dataset.turn = turn;
+  item.dataset.state = state;
+  work(item, "Thinking…");
+  return item;
 }
 
 function plain(tag, name, words) {
@@ -155,19 +194,7 @@ function folded(line, partial) {
 }
 
 function build(turn, words, state) {
-  const item = plain("li", "turn", "");
-  item.id = `turn-${turn}`;
-  item.dataset.turn = turn;
-  item.dataset.state = state;
-  const asked = plain("article", "said user", "");
-  asked.append(plain("div", "text plain", words));
-  const answer = plain("article", "said assistant", "");
-  const note = plain("p", "note working", "");
-  note.setAttribute("role", "status");
-  note.append(plain("span", "pulse", ""), plain("span", "working-text", "Thinking…"));
-  const stop = plain("form", "stop", "");
-  stop.append(plain("button", "quiet-button", "Stop"));
-  answer.append(plain("div", "losses", ""), plain("div", "text plain", ""), note, stop);
-  item.append(asked, answer);
-  return item;
+  const item = document.getElementById("turn-template").content.firstElementChild.cloneNode(true);
+  item.querySelector(".user .text").textContent = words;
+  return adopt(item, turn, state);
 }

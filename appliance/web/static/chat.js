@@ -1,4 +1,5 @@
 // The live half of the chat page. The page works without it; with it, answers stream and survive the death of an agent.
+import { Refused, readUntilAnswered, untilAnswered } from "./chat-fetch.js";
 import { Stream } from "./chat-stream.js";
 import { Turns } from "./chat-turns.js";
 
@@ -8,8 +9,9 @@ const text = document.getElementById("text");
 const banner = document.getElementById("banner");
 const conversation = chat.dataset.conversation;
 const csrf = composer.elements._csrf.value;
-const draft = `draft:${"fresh" in chat.dataset ? "new" : conversation}`;
+const draft = `draft:${isFresh() ? "new" : conversation}`;
 const turns = new Turns(document.getElementById("turns"), conversation, () => stream.tries);
+let sent = Promise.resolve();
 
 const stream = new Stream(conversation, {
   event: (event) => {
@@ -19,7 +21,19 @@ const stream = new Stream(conversation, {
     else turns.apply(event);
   },
   connected: (yes) => say(yes ? "" : "Connection lost, reconnecting…"),
+  refused: async () => {
+    try {
+      await untilAnswered(() => `/api/v1/conversations/${conversation}?try=${stream.tries}`);
+    } catch (error) {
+      stream.close();
+      say(error.status === 401 ? "You are signed out. Your draft is kept; sign in and open this page again." : error.message, true);
+    }
+  },
 });
+
+function isFresh() {
+  return "fresh" in chat.dataset;
+}
 
 function say(words, bad = false) {
   banner.textContent = words;
@@ -27,59 +41,82 @@ function say(words, bad = false) {
   banner.classList.toggle("bad", bad);
 }
 
-// Sending: the same client_id however often it is tried, so it is one message. Only 4xx ends the tries.
-async function post(words, clientId) {
-  for (let tries = 0; ; tries++) {
-    try {
-      const answer = await fetch(`/api/v1/conversations/${conversation}/messages?try=${stream.tries + tries}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", "X-CSRFToken": csrf },
-        body: JSON.stringify({ text: words, client_id: clientId, create: "fresh" in chat.dataset }),
-      });
-      const body = await answer.json();
-      if (answer.ok) return body;
-      if (answer.status < 500 && answer.status !== 429) throw new Refused(body.detail || body.title);
-      say(`${body.detail || body.title} Trying again…`);
-    } catch (error) {
-      if (error instanceof Refused) throw error;
-      say("Nexus does not answer. Your message is kept and sent again…");
-    }
-    await new Promise((done) => setTimeout(done, Math.min(4000, 300 * 2 ** tries)));
-  }
+function newId() {
+  return globalThis.crypto?.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 }
 
-class Refused extends Error {}
+function post(path, body, saying) {
+  const headers = { "Content-Type": "application/json", "X-CSRFToken": csrf };
+  const url = (tries) => `/api/v1/conversations/${conversation}/${path}?try=${stream.tries + tries}`;
+  return untilAnswered(url, { method: "POST", headers, body: JSON.stringify(body) }, saying);
+}
 
-async function send(words) {
+// One message after the other, each with the same client_id however often it is tried, so it is one message.
+function send(words) {
   const clientId = composer.elements.client_id.value;
-  composer.elements.client_id.value = crypto.randomUUID ? crypto.randomUUID() : `${Date.now()}-${Math.random()}`;
-  text.value = "";
-  grow();
+  composer.elements.client_id.value = newId();
+  keepDraft({ text: words, clientId });
+  write("");
+  document.getElementById("empty")?.setAttribute("hidden", "");
+  const item = turns.sending(words);
+  sent = sent.then(() => deliver(words, clientId, item));
+}
+
+async function deliver(words, clientId, item) {
   try {
-    const accepted = await post(words, clientId);
+    const body = { text: words, client_id: clientId, create: isFresh() };
+    const answer = await post("messages", body, (why) => say(`${why} Your message is kept and sent again…`));
+    const accepted = await answer.json();
     say("");
-    localStorage.removeItem(draft);
-    turns.ensure(accepted.turn, words, accepted.state);
-    if ("fresh" in chat.dataset) {
-      delete chat.dataset.fresh;
-      document.getElementById("empty")?.remove();
-      history.replaceState(null, "", `/c/${conversation}`);
-      htmx.ajax("GET", `/c/${conversation}/listing`, { target: "#listing", swap: "outerHTML" });
-    }
+    if (!text.value) localStorage.removeItem(draft);
+    turns.accept(item, accepted, words);
+    if (isFresh()) settle();
     if (!stream.open) stream.connect(accepted.cursor);
-    window.scrollTo({ top: document.body.scrollHeight });
   } catch (error) {
-    text.value = words;
-    grow();
+    if (!(error instanceof Refused)) throw error;
+    item.remove();
+    if (isFresh()) document.getElementById("empty")?.removeAttribute("hidden");
+    if (!text.value) write(words);
     say(error.message, true);
   }
 }
 
-function stopFirst() {
-  const turn = turns.firstUnfinished();
+// The first message made this a conversation: its address, its place in the list and its title.
+async function settle() {
+  delete chat.dataset.fresh;
+  localStorage.removeItem("draft:new");
+  document.getElementById("empty")?.remove();
+  history.replaceState(null, "", `/c/${conversation}`);
+  const page = await readUntilAnswered(() => `/c/${conversation}?try=${stream.tries}`);
+  if (!page) return;
+  document.getElementById("listing").replaceWith(page.getElementById("listing"));
+  document.getElementById("turns").before(page.querySelector(".thread-head"));
+  document.title = page.querySelector("title").textContent;
+}
+
+function stop(turn) {
   if (!turn) return;
-  const url = `/api/v1/conversations/${conversation}/turns/${turn}/cancel?try=${stream.tries}`;
-  fetch(url, { method: "POST", headers: { "X-CSRFToken": csrf } }).catch(() => say("Stop did not get through; try again."));
+  post(`turns/${turn}/cancel`, {}, (why) => say(`${why} Stopping is tried again…`))
+    .then(() => say(""), (error) => say(error.message, true));
+}
+
+function keepDraft(value) {
+  localStorage.setItem(draft, JSON.stringify(value));
+}
+
+function restoreDraft() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(draft)) || {};
+    text.value ||= kept.text || "";
+    if (kept.clientId) composer.elements.client_id.value = kept.clientId;
+  } catch {
+    localStorage.removeItem(draft);
+  }
+}
+
+function write(words) {
+  text.value = words;
+  grow();
 }
 
 function grow() {
@@ -99,30 +136,32 @@ text.addEventListener("keydown", (event) => {
 });
 text.addEventListener("input", () => {
   grow();
-  localStorage.setItem(draft, text.value);
+  // Other words are another message.
+  composer.elements.client_id.value = newId();
+  keepDraft({ text: text.value });
 });
-document.addEventListener("keydown", (event) => event.key === "Escape" && stopFirst());
+document.addEventListener("keydown", (event) => event.key === "Escape" && stop(turns.unfinished()[0]?.dataset.turn));
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.matches(".stop")) {
-    event.preventDefault();
-    stopFirst();
-  } else if (form.matches(".again")) {
-    event.preventDefault();
-    send(form.elements.text.value);
-  }
+  if (!form.matches(".stop, .again")) return;
+  event.preventDefault();
+  if (form.matches(".stop")) stop(form.closest(".turn").dataset.turn);
+  else send(form.elements.text.value);
 });
 document.addEventListener("click", (event) => {
   const example = event.target.closest(".example");
   if (example) send(example.dataset.text);
   const copy = event.target.closest(".copy");
-  if (copy) navigator.clipboard?.writeText(copy.parentElement.querySelector("code").textContent);
+  if (copy) {
+    navigator.clipboard?.writeText(copy.parentElement.querySelector("code").textContent)
+      .then(() => (copy.textContent = "Copied"), () => (copy.textContent = "Select and copy"));
+  }
 });
 
-text.value ||= localStorage.getItem(draft) || "";
+restoreDraft();
 grow();
 turns.decorate(document);
-if (!("fresh" in chat.dataset)) {
+if (!isFresh()) {
   stream.connect(chat.dataset.cursor);
   scrollTo({ top: document.body.scrollHeight });
 }
