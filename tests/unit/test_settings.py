@@ -36,3 +36,9 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path, monkeypatch
     settings = load()
     assert settings.redis_password.get_secret_value() == "s3cret"
     assert "s3cret" not in repr(settings)
+
+
+def test_the_readmes_table_of_settings_is_the_current_one() -> None:
+    from appliance.cli.reference import README, with_table
+
+    assert README.read_text() == with_table(README.read_text()), "run: python -m appliance.cli.reference"
