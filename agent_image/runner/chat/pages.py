@@ -11,7 +11,7 @@ from litestar.response import Redirect, Response
 from agent_image.runner.chat.markdown import to_html
 from agent_image.runner.chat.view import BLANK, turns_of
 from agent_image.runner.conversations import MAX_TEXT, MAX_TITLE, Conversations, Transcript
-from appliance.core.errors import NotFound
+from appliance.core.errors import BadInput, NotFound, Overloaded, StoreAway
 from appliance.core.records import Conversation
 from appliance.web.protection import readable_form
 from appliance.web.rendering import page
@@ -66,16 +66,17 @@ async def transcript(request: Asked, conversations: Service, conversation: str) 
 
 
 @post("/c/{conversation:str}/messages", include_in_schema=False)
-async def send(request: Asked, conversations: Service, conversation: str) -> Redirect:
-    """Accept a message from a plain form."""
+async def send(request: Asked, conversations: Service, conversation: str) -> Response[Any]:
+    """Accept a message from a plain form; one that is not accepted comes back with the reason, nothing lost."""
     form = await readable_form(request)
-    await conversations.accept(
-        request.user,
-        conversation,
-        str(form.get("text", "")),
-        client_id=str(form.get("client_id", "")),
-        create="create" in form,
-    )
+    text, client_id, create = form.get("text", ""), form.get("client_id", ""), "create" in form
+    try:
+        await conversations.accept(request.user, conversation, text, client_id=client_id, create=create)
+    except (BadInput, Overloaded, StoreAway) as error:
+        return page(
+            request, "unsent.html", status=error.status, error=error, max_text=MAX_TEXT,
+            conversation=conversation, text=text, client_id=client_id, create=create,
+        )  # fmt: skip
     return Redirect(f"/c/{conversation}#end", status_code=SEE_OTHER)
 
 
@@ -83,7 +84,7 @@ async def send(request: Asked, conversations: Service, conversation: str) -> Red
 async def stop(request: Asked, conversations: Service, conversation: str) -> Redirect:
     """Stop a turn from a plain form."""
     form = await readable_form(request)
-    await conversations.cancel(request.user, conversation, str(form.get("turn", "")))
+    await conversations.cancel(request.user, conversation, form.get("turn", ""))
     return Redirect(f"/c/{conversation}#end", status_code=SEE_OTHER)
 
 
@@ -91,7 +92,7 @@ async def stop(request: Asked, conversations: Service, conversation: str) -> Red
 async def rename(request: Asked, conversations: Service, conversation: str) -> Redirect:
     """Give a conversation another title."""
     form = await readable_form(request)
-    await conversations.rename(request.user, conversation, str(form.get("title", "")))
+    await conversations.rename(request.user, conversation, form.get("title", ""))
     return Redirect(f"/c/{conversation}", status_code=SEE_OTHER)
 
 

@@ -35,11 +35,14 @@ export class Turns {
     return item;
   }
 
-  accept(item, accepted, words) {
-    if (this.find(accepted.turn)) item.remove();
-    else adopt(item, accepted.turn, accepted.state);
-    const turn = this.find(accepted.turn) || this.ensure(accepted.turn, words);
-    if (turn.dataset.state !== "running") work(turn, this.waitingWords(turn));
+  accept(item, accepted) {
+    if (item.dataset.turn) return; // its stream was faster
+    if (this.find(accepted.turn)) {
+      item.remove();
+      return;
+    }
+    adopt(item, accepted.turn, accepted.state);
+    if (accepted.state !== "running") work(item, this.waitingWords(item));
   }
 
   ensure(turn, words) {

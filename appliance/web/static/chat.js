@@ -69,7 +69,7 @@ async function deliver(words, clientId, item) {
     const accepted = await answer.json();
     say("");
     if (!text.value) localStorage.removeItem(draft);
-    turns.accept(item, accepted, words);
+    turns.accept(item, accepted);
     if (isFresh()) settle();
     if (!stream.open) stream.connect(accepted.cursor);
   } catch (error) {
