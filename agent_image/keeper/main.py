@@ -16,11 +16,12 @@ from agent_image.keeper.liveness import Hello, Liveness
 from agent_image.keeper.watch import Watch
 from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
+from appliance.core.clock import monotonic
 from appliance.core.election import Election
 from appliance.core.errors import DuplicateAgent, SettingsError, StoreAway
 from appliance.core.health import EOF_WINDOW_S
 from appliance.core.postgres import Postgres
-from appliance.core.records import Agent
+from appliance.core.records import Agent, Role, Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import BEAT_S, Settings
@@ -31,6 +32,8 @@ log = logs.get("keeper")
 T = TypeVar("T")
 _STORE_RETRY_S = 0.5
 _OWN_LIFE_S = 1.0
+STALL_S = {True: 3.0, False: 10.0}
+"""Seconds without a turn of the runner's loop after which it is killed: for a primary, for others."""
 
 
 class Keeper:
@@ -136,9 +139,18 @@ class Keeper:
                 async with asyncio.timeout(_OWN_LIFE_S):
                     await self._beacon.woke_late.wait()
             self._beacon.woke_late.clear()
+            await self._kill_if_stalled()
             if self._child.pid and await _patiently(lambda: self._ledger.is_dead(self._child.boot)):
                 log.warning("boot_was_buried", boot=self._child.boot)
                 await self._child.replace()
+
+    async def _kill_if_stalled(self) -> None:
+        """Kill a runner whose event loop no longer turns, *then* hand its work back (PROTOCOLS 6.1)."""
+        page = self._page
+        patience = STALL_S[page.role is Role.PRIMARY]
+        if page.status is Status.ACTIVE and monotonic() - page.loop_tick > patience and not self._beacon.tilt:
+            log.error("runner_stalled", seconds=round(monotonic() - page.loop_tick, 1))
+            await self._child.replace()
 
     def _hello(self) -> Hello:
         return Hello(

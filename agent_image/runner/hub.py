@@ -83,12 +83,14 @@ class Hub:
 
     async def _read_once(self) -> None:
         wake = self._redis.keys.wake(self._boot)
-        found = await self._events.read(dict(self._positions), (self._boot, self._wake_seen))
+        asked = dict(self._positions)
+        found = await self._events.read(asked, (self._boot, self._wake_seen))
         for stream, entries in found.items():
             if stream == wake:
                 self._wake_seen = entries[-1][0]
                 continue
-            if stream not in self._positions or self.generation is None:
+            # Somebody who began to follow meanwhile may stand further back: then the next read serves both.
+            if self._positions.get(stream) != asked[stream] or self.generation is None:
                 continue
             self._positions[stream] = entries[-1][0]
             for entry in entries:

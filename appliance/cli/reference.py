@@ -1,4 +1,4 @@
-"""`python -m appliance.cli.reference`: the table of settings in the README, generated from the class that reads them."""
+"""`python -m appliance.cli.reference`: the README's table of settings, generated from the class that reads them."""
 
 from pathlib import Path
 

@@ -63,7 +63,7 @@ class Postgres:
         for attempt in range(_RETRIES):
             try:
                 return await self._run(name, values)
-            except psycopg.errors.OperationalError as error:
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 if error.sqlstate not in _RETRIED or attempt == _RETRIES - 1:
                     raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
         raise StoreAway("PostgreSQL was too busy with locks")

@@ -32,6 +32,8 @@ _REFUSALS = {
     "NO_ATTEMPT": NoAttempt,
     "NO_GENERATION": NoGeneration,
 }
+# Loading, a long script, a full disk, no memory, a replica: conditions of the store, not of the call.
+_CANNOT_SERVE = {"LOADING", "BUSY", "MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"}
 _MODULES = {"ReJSON": "JSON", "search": "search"}
 
 
@@ -128,8 +130,8 @@ async def answering() -> AsyncIterator[None]:
         code = str(error).split(" ", 1)[0]
         if code in _REFUSALS:
             raise _REFUSALS[code]() from None
-        if code in {"LOADING", "BUSY"}:
-            raise StoreAway("Redis is not ready yet", cause=code) from None
+        if code in _CANNOT_SERVE:
+            raise StoreAway("Redis cannot serve at the moment", cause=code) from None
         raise
     except RedisError as error:
         raise StoreAway("Redis does not answer", cause=str(error)) from error

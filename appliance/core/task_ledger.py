@@ -141,10 +141,9 @@ class TaskLedger:
         """Return those of `turn_ids` whose end was asked for."""
         return {str(row["id"]) for row in await self._postgres.rows("cancelled_among", tasks=turn_ids)}
 
-    async def owned_among(self, turn_ids: list[str], boot: str) -> dict[str, int]:
-        """Return id → attempt of those of `turn_ids` that `boot` still runs."""
-        rows = await self._postgres.rows("owned_among", tasks=turn_ids, boot=boot)
-        return {str(row["id"]): row["attempt"] for row in rows}
+    async def running_of(self, boot: str) -> dict[str, int]:
+        """Return id → attempt of all turns the ledger believes `boot` runs."""
+        return {str(row["id"]): row["attempt"] for row in await self._postgres.rows("running_of", boot=boot)}
 
     async def overdue(self, boot: str) -> list[str]:
         """Return this boot's running turns that are past their deadline."""

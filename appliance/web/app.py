@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import File
 from litestar.types import ASGIApp
 
@@ -65,7 +66,9 @@ def create_app(
         lifespan=list(lifespan),
         state=State(state),
         request_max_body_size=MAX_BODY,
-        openapi_config=OpenAPIConfig(title="Nexus", version=VERSION, path="/api/schema", render_plugins=()),
+        openapi_config=OpenAPIConfig(
+            title="Nexus", version=VERSION, path="/api/schema", render_plugins=(JsonRenderPlugin(),)
+        ),
         signature_types=[Logins],
     )
     # Around everything, so that even "no such page" carries them.

@@ -143,3 +143,40 @@ async def test_an_end_that_went_unsaid_is_said_by_the_primary(cluster: Cluster, 
     again = await asyncio.wait_for(follow_to_the_end(client, conversation, accepted["turn"], events[-1]["cursor"]), 10)
     assert again[-1]["type"] == "done"
     assert again[-1]["checksum"] == events[-1]["checksum"]
+
+
+async def test_a_turn_whose_claim_was_never_heard_of_is_let_go_and_answered(cluster: Cluster, client: Client) -> None:
+    """The row names a living boot, but the reply to its claim was lost on the way (PROTOCOLS F24)."""
+    conversation = await client.create()
+    accepted = await client.send(conversation, "unheard [[tokens=3]]")
+    await follow_to_the_end(client, conversation, accepted["turn"], accepted["cursor"])
+    boot = (await cluster.agent("agent-1")).boot
+    async with cluster.sql() as sql:
+        await sql.execute("delete from messages where task_id = %s and role = 'assistant'", [accepted["turn"]])
+        await sql.execute(
+            "update tasks set state = 'running', owner_boot = %s, attempt = attempt + 1 where id = %s",
+            [boot, accepted["turn"]],
+        )
+
+    async def answered() -> bool:
+        return bool((await client.transcript(conversation))["messages"][-1]["role"] == "assistant")
+
+    await wait_until(answered, of="the answer by another attempt")
+
+
+async def test_a_primarys_stalled_runner_is_killed_by_its_keeper_and_its_work_goes_on(
+    cluster: Cluster, client: Client
+) -> None:
+    async def primary() -> Agent | None:
+        view = await cluster.view()
+        return view.agent(view.primary_id) if view.primary_id else None
+
+    stalled: Agent = await wait_until(primary, of="a primary")
+    os.kill(stalled.runner_pid, signal.SIGSTOP)
+
+    async def replaced() -> bool:
+        agent = await cluster.agent(stalled.id)
+        return agent.boot != stalled.boot and agent.keeper_pid == stalled.keeper_pid and agent.status == "active"
+
+    await wait_until(replaced, within_s=15, of="a new runner under the same keeper")
+    await cluster.until_active(3)

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Callable
 
-from agent_image.runner.turns.turn import Parts, TurnRun, Why
+from agent_image.runner.turns.turn import RETRY_DELAYS_S, Parts, TurnRun, Why
 from appliance.core import event_bus, logs, postgres
-from appliance.core.errors import StoreAway
-from appliance.core.records import Turn
+from appliance.core.errors import StaleAttempt, StoreAway
+from appliance.core.records import TaskState, Turn
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
+from appliance.core.task_ledger import Answer
 
 log = logs.get("runner")
 POLL_S = 0.25
 FLAGS_S = 1.0
+LOST = "Something went wrong inside Nexus while this was answered; it was logged."
 QUEUED_CHANNEL = "nexus_queued"
 
 
@@ -29,6 +31,7 @@ class Intake:
         self._reserved = 0
         self._closed = False
         self._look = asyncio.Event()
+        self._nobodys: set[str] = set()
 
     @property
     def load(self) -> int:
@@ -78,6 +81,29 @@ class Intake:
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=5)
 
+    async def _adopt_or_let_go(self, nobodys: set[str]) -> None:
+        """Deal with rows that name this boot and that nobody runs: the reply to a claim was lost, or a turn crashed.
+
+        Only at the second look, since a claim or an end may be under way at the first.
+        """
+        for turn_id in nobodys & self._nobodys:
+            turn = await self._parts.ledger.turn(turn_id)
+            if turn is None or turn.owner_boot != self._parts.boot or turn_id in self._runs:
+                continue
+            log.error("turn_without_a_run", turn=turn_id, failed_before=turn.fail_count)
+            await self._let_go(turn)
+        self._nobodys = nobodys
+
+    async def _let_go(self, turn: Turn) -> None:
+        ledger, boot = self._parts.ledger, self._parts.boot
+        try:
+            if turn.fail_count < len(RETRY_DELAYS_S):
+                await ledger.retry(turn, boot, reason=LOST, delay_s=RETRY_DELAYS_S[turn.fail_count])
+            else:
+                await ledger.end(turn, boot, Answer(TaskState.FAILED, reason=LOST), agent=self._parts.agent)
+        except StaleAttempt:
+            log.info("turn_found_an_owner", turn=turn.id)
+
     async def claim_forever(self) -> None:
         """Claim due turns whenever slots are free: on a hint, and every 250 ms."""
         while True:
@@ -121,21 +147,20 @@ class Intake:
         """Each second: which of our turns were asked to stop, are overdue, or are no longer ours."""
         while True:
             await asyncio.sleep(FLAGS_S)
-            running = {turn_id: run.turn.attempt for turn_id, run in self._runs.items()}
-            if not running:
-                continue
             try:
-                await self._check(running)
+                await self._check({turn_id: run.turn.attempt for turn_id, run in self._runs.items()})
             except StoreAway as error:
                 log.warning("flags_unread", error=str(error))
 
     async def _check(self, running: dict[str, int]) -> None:
         ledger, boot = self._parts.ledger, self._parts.boot
-        owned = await ledger.owned_among(list(running), boot)
+        owned = await ledger.running_of(boot)
         for turn_id, attempt in running.items():
             if owned.get(turn_id) != attempt:
                 self.end(turn_id, "lost")
-        for turn_id in await ledger.cancelled_among(list(running)):
-            self.end(turn_id, "stopped")
+        await self._adopt_or_let_go({turn_id for turn_id in owned if turn_id not in self._runs})
+        if running:
+            for turn_id in await ledger.cancelled_among(list(running)):
+                self.end(turn_id, "stopped")
         for turn_id in await ledger.overdue(boot):
             self.end(turn_id, "deadline")

@@ -13,11 +13,3 @@ local function require_generation(key)
   end
   return generation
 end
-
--- The same for a primary's writes: a lower epoch than the cached one is refused, a higher one raises the cache.
-local function guard(epoch_key, epoch)
-  local cached = redis.call('GET', epoch_key)
-  if not cached then return redis.error_reply('NO_GENERATION no epoch is cached') end
-  if tonumber(epoch) < tonumber(cached) then return redis.error_reply('STALE_EPOCH cached ' .. cached) end
-  return nil
-end

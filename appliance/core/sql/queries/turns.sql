@@ -31,9 +31,9 @@ select t.*, m.text as message from tasks t join messages m on m.task_id = t.id a
 -- The durable flag behind the abort hint, polled each second.
 select id from tasks where id = any(%(tasks)s) and cancel_requested_at is not null;
 
--- name: owned_among
--- Which of these running attempts are still this boot's.
-select id, attempt from tasks where id = any(%(tasks)s) and owner_boot = %(boot)s and state = 'running';
+-- name: running_of
+-- Everything the ledger believes this boot runs.
+select id, attempt from tasks where owner_boot = %(boot)s and state = 'running' and kind = 'conversation';
 
 -- name: overdue
 select id from tasks where owner_boot = %(boot)s and state = 'running' and deadline_at < clock_timestamp();
