@@ -1,5 +1,6 @@
 // Requests that outlive the agent they were sent to: asked again, of whoever is alive, until one is answered.
-const PATIENCE_MS = 10_000;
+const FIRST_PATIENCE_MS = 1500;
+const LONGEST_PATIENCE_MS = 10_000;
 const LONGEST_PAUSE_MS = 4000;
 
 export class Refused extends Error {
@@ -9,6 +10,8 @@ export class Refused extends Error {
   }
 }
 
+// A frozen agent accepts a request and never answers: the first one waits for it briefly, later ones longer.
+const patience = (tries) => Math.min(LONGEST_PATIENCE_MS, FIRST_PATIENCE_MS * 2 ** tries);
 const pause = (tries) => new Promise((done) => setTimeout(done, Math.min(LONGEST_PAUSE_MS, 250 * 2 ** tries)));
 
 // Return the answer to a request; only 4xx (but 429) ends the tries: it throws Refused with the server's sentence.
@@ -16,7 +19,7 @@ export async function untilAnswered(url, options, saying = () => {}) {
   for (let tries = 0; ; tries++) {
     let why = "Nexus does not answer.";
     try {
-      const answer = await fetch(url(tries), { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
+      const answer = await fetch(url(tries), { ...options, signal: AbortSignal.timeout(patience(tries)) });
       if (answer.ok) return answer;
       const problem = answer.headers.get("content-type")?.includes("json") ? await answer.json() : {};
       why = problem.detail || problem.title || why;

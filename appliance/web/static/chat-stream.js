@@ -1,6 +1,8 @@
 // One conversation's events over whatever agents are alive (PROTOCOLS 6.6, 8): the cursor says what was seen, `try` picks
 // the agent. Only silence or a failed connection raises `try`, so a healthy conversation stays where it is.
 const SILENCE_MS = 2500;
+// A healthy agent answers a new connection at once; a frozen one accepts it and never does.
+const OPENING_MS = 800;
 const RECONNECT_MS = 100;
 const SHOW_AFTER_MS = 700;
 const ASK_WHY_AFTER = 4;
@@ -18,7 +20,8 @@ export class Stream {
     this.lostAt = 0;
     this.delay = RECONNECT_MS;
     this.failures = 0;
-    setInterval(() => this.watch(), 250);
+    this.patience = SILENCE_MS;
+    setInterval(() => this.watch(), 100);
   }
 
   get open() {
@@ -39,7 +42,12 @@ export class Stream {
     this.source = source;
     this.heard = performance.now();
     let opened = false;
-    source.onopen = () => (opened = true);
+    source.onopen = () => {
+      opened = true;
+      if (source !== this.source) return;
+      this.heard = performance.now();
+      this.patience = SILENCE_MS;
+    };
     source.onerror = () => {
       if (source !== this.source) return;
       source.close();
@@ -84,9 +92,11 @@ export class Stream {
     if (!this.source) return;
     const now = performance.now();
     if (this.lostAt && now - this.lostAt > SHOW_AFTER_MS) this.handlers.connected(false);
-    if (now - this.heard < SILENCE_MS) return;
+    if (now - this.heard < this.patience) return;
     this.tries += 1;
     this.lost();
+    // Each unanswered connection is given longer, so that agents which are merely slow are not asked in circles.
+    this.patience = this.patience === SILENCE_MS ? OPENING_MS : Math.min(SILENCE_MS - 1, this.patience * 1.5);
     this.connect();
   }
 
