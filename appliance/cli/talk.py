@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Self
 
 import httpx2
@@ -12,6 +13,7 @@ import httpx2
 from appliance.core.errors import BadInput, NexusError, StoreAway
 
 SILENCE_S = 2.5
+OPENING_S = 0.8
 RECONNECT_S = 0.1
 GIVE_UP_S = 60.0
 ENDS = ("done", "failed", "cancelled")
@@ -101,8 +103,12 @@ class Talk:
 
     async def _connection(self) -> AsyncIterator[Event]:
         params = {"cursor": self._cursor, "try": str(self._tries)}
-        limits = httpx2.Timeout(SILENCE_S, connect=1)
-        async with self._http.stream("GET", f"{self._path}/events", params=params, timeout=limits) as answer:
+        limits = httpx2.Timeout(SILENCE_S, connect=OPENING_S)
+        request = self._http.build_request("GET", f"{self._path}/events", params=params, timeout=limits)
+        # A frozen agent accepts a connection and never answers; a healthy one answers at once.
+        async with asyncio.timeout(OPENING_S):
+            answer = await self._http.send(request, stream=True)
+        async with aclosing(answer):
             if answer.status_code != 200:
                 raise httpx2.ReadError(f"answered {answer.status_code}")
             kind = ""
