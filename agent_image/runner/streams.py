@@ -1,4 +1,19 @@
-"""A conversation's events on the wire: server-sent events and WebSocket over one feed."""
+"""A conversation's events on the wire: server-sent events and WebSocket over one feed.
+
+Each event is one flat object: type, turn, attempt, cursor and the fields of its type.
+
+accepted            turn_no, text, message_id, queued: a message is committed
+started             agent, turn_no, text: the first attempt begins
+attempt_restarted   agent, from, gap_ms, turn_no, text: another attempt begins; what was streamed before does not count
+route               model, reason: who answers, and why not the preferred one
+token               text: the next piece
+snapshot            text: the turn's whole text so far; without a turn: events were missed, read the transcript again
+retrying            reason, delay_s: this try failed, another one follows
+done                message_id, length, checksum and the answer's facts: what the page must equal
+cancelled, failed   the same for what was kept, and the reason
+waiting_for_store, store_back
+ping                a second passed
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
