@@ -113,6 +113,8 @@ class Watch:
             gone = {boot: agent for boot, agent in gone.items() if boot in living}
         now = monotonic()
         self._gone_since = {boot: self._gone_since.get(boot, now) for boot in gone}
+        # A boot that came back may fall silent again: what was done about it then does not count now.
+        self._done = {(boot, act) for boot, act in self._done if boot in gone or act is Act.BURY}
         for boot, agent in gone.items():
             verdict = judge_silence(now - self._gone_since[boot], tilted=self._in_tilt())
             if verdict.act is not Act.NOTHING:

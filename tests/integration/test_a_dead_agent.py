@@ -51,6 +51,35 @@ async def test_a_frozen_agents_turn_goes_on_elsewhere_and_its_late_words_are_ref
     assert (await client.transcript(conversation))["messages"][-1]["text"] == expected_text(message)
 
 
+async def test_an_agent_that_freezes_twice_is_let_go_of_twice(cluster: Cluster, client: Client) -> None:
+    """The same boot, silent for less than its death each time."""
+    boot = (await cluster.agent("agent-1")).boot
+    for _ in range(2):
+        conversation, accepted = await claimed_by(cluster, client, boot)
+        await cluster.freeze("agent-1")
+
+        async def let_go(turn: str = accepted["turn"]) -> bool:
+            row = await cluster.postgres.row("turn", task=turn)
+            return row is not None and str(row["owner_boot"]) != boot
+
+        try:
+            await wait_until(let_go, of="the release of a silent boot's turn")
+            assert not await cluster.postgres.value("boot_is_dead", boot=boot), "released before it counted as dead"
+        finally:
+            await cluster.thaw("agent-1")
+        await follow_to_the_end(client, conversation, accepted["turn"], accepted["cursor"])
+        await cluster.until_active(3)
+
+
+async def claimed_by(cluster: Cluster, client: Client, boot: str) -> tuple[str, dict[str, Any]]:
+    """Ask in new conversations until this boot answers one."""
+    while True:
+        conversation, accepted, owner = await asked(client, cluster, "twice [[tokens=300 delay=20ms]]")
+        if owner.boot == boot:
+            return conversation, accepted
+        await client.http.post(f"/api/v1/conversations/{conversation}/turns/{accepted['turn']}/cancel")
+
+
 async def _until_quiet(client: Client, conversation: str, cursor: str) -> Any:
     pings = 0
     async for event in client.events(conversation, cursor):

@@ -1,5 +1,5 @@
 // Requests that outlive the agent they were sent to: asked again, of whoever is alive, until one is answered.
-const FIRST_PATIENCE_MS = 1500;
+const FIRST_PATIENCE_MS = 700;
 const LONGEST_PATIENCE_MS = 10_000;
 const LONGEST_PAUSE_MS = 4000;
 

@@ -2,7 +2,7 @@
 // the agent. Only silence or a failed connection raises `try`, so a healthy conversation stays where it is.
 const SILENCE_MS = 2500;
 // A healthy agent answers a new connection at once; a frozen one accepts it and never does.
-const OPENING_MS = 800;
+const OPENING_MS = 400;
 const RECONNECT_MS = 100;
 const SHOW_AFTER_MS = 700;
 const ASK_WHY_AFTER = 4;

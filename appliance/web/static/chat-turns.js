@@ -118,7 +118,7 @@ export class Turns {
     if (item.dataset.message && item.dataset.message === event.message_id) return;
     this.ended.set(event.turn, event);
     const same = !event.message_id || (await matches(textOf(item).textContent, event));
-    const page = await readUntilAnswered(() => `/c/${this.conversation}/turns/${event.turn}?try=${this.tries()}`);
+    const page = await readUntilAnswered((n) => `/c/${this.conversation}/turns/${event.turn}?try=${this.tries() + n}`);
     const now = page?.querySelector(".turn");
     const old = this.find(event.turn);
     if (!now || !old) return;
@@ -132,7 +132,7 @@ export class Turns {
   // Events that come meanwhile are held and told afterwards, so nothing is written into a list that is thrown away.
   async reload() {
     this.held = [];
-    const page = await readUntilAnswered(() => `/c/${this.conversation}/transcript?try=${this.tries()}`);
+    const page = await readUntilAnswered((n) => `/c/${this.conversation}/transcript?try=${this.tries() + n}`);
     const sending = this.list.querySelectorAll('[data-state="sending"]');
     if (page) this.list.replaceChildren(page, ...sending);
     this.decorate(this.list);
