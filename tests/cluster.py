@@ -38,11 +38,13 @@ class Cluster:
         self.stores = stores
         self.provider = provider
         self.port = free_port()
+        self.control_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.prefix = f"t{secrets.token_hex(3)}:"
         self._environment = environment
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self._gateway: subprocess.Popen[bytes] | None = None
+        self._control: subprocess.Popen[bytes] | None = None
         self._logs = contextlib.ExitStack()
         self._folder = Path(tempfile.mkdtemp(prefix="nexus-cluster-"))
         self.settings = stores.settings(redis_key_prefix=self.prefix, public_url=self.url)
@@ -82,6 +84,22 @@ class Cluster:
         async with httpx2.AsyncClient() as client:
             return (await client.get(f"{self.url}/login")).status_code == 200
 
+    async def start_control_plane(self) -> None:
+        """Start the control plane behind the gateway and wait until it serves."""
+        self._control = subprocess.Popen(
+            [sys.executable, "-m", "control_plane"], cwd=ROOT, env=self.environment_of("control"), process_group=0,
+            stdout=self._log("control"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+        async def ready() -> bool:
+            async with httpx2.AsyncClient() as client:
+                return (await client.get(f"http://127.0.0.1:{self.control_port}/readyz")).status_code == 200
+
+        await wait_until(ready, of="the control plane")
+
+    def _others(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in (self._gateway, self._control) if process]
+
     command = (sys.executable, "-m", "agent_image")
 
     def start_agent(self, agent_id: str, **environment: str) -> None:
@@ -101,7 +119,8 @@ class Cluster:
         return {
             "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CLUSTER_AGENT_ID": agent_id,
             "REDIS_KEY_PREFIX": self.prefix, "PUBLIC_URL": self.url, "MODEL_URL": f"{self.provider.url}/v1",
-            "MODEL_NAME": self.provider.model, **self.stores.environment(), **self._environment,
+            "MODEL_NAME": self.provider.model,
+            "CONTROL_PLANE_PORT": str(self.control_port), **self.stores.environment(), **self._environment,
         }  # fmt: skip
 
     async def view(self) -> ClusterView:
@@ -174,11 +193,11 @@ class Cluster:
 
     async def close(self) -> None:
         """End everything this cluster started."""
-        for process in [*self._agents.values(), *([self._gateway] if self._gateway else [])]:
+        for process in [*self._agents.values(), *self._others()]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGCONT)
                 process.terminate()
-        for process in [*self._agents.values(), *([self._gateway] if self._gateway else [])]:
+        for process in [*self._agents.values(), *self._others()]:
             try:
                 await asyncio.to_thread(process.wait, PATIENCE_S)
             except subprocess.TimeoutExpired:

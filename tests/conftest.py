@@ -35,6 +35,7 @@ async def cluster(stores: Stores, provider: FakeProvider) -> AsyncIterator[Clust
     running = Cluster(stores, provider, MODEL_SILENCE_TIMEOUT="3", MODEL_MAX_CHARS="5000")
     try:
         await running.start(3)
+        await running.start_control_plane()
         yield running
     finally:
         await running.close()
