@@ -79,9 +79,9 @@ def status(
 
 async def read(place: Place) -> Status:
     """Read what is known without asking anything that could hang."""
-    view, problems = await _view(place)
+    view, away = await _view(place)
     found = services(place.home)
-    problems += problems_of(found, view, place.config.agent_ids)
+    problems = problems_of(found, view, place.config.agent_ids) + away
     agents = tuple(_agent(agent.id, view) for agent in view.agents) if view else ()
     return Status(
         runtime=place.config.runtime,
