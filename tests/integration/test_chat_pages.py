@@ -59,7 +59,8 @@ async def test_somebody_new_gets_an_empty_page_with_three_examples(reader: Reade
 
 
 async def test_home_is_the_newest_conversation(reader: Reader) -> None:
-    await reader.begin("the older one [[tokens=1]]")
+    older = await reader.begin("the older one [[tokens=1]]")
+    await reader.until_shown(older, 'data-state="done"')
     newest = await reader.begin("the newer one [[tokens=1]]")
     assert (await reader.http.get("/")).headers["location"] == newest
 
