@@ -9,7 +9,7 @@ const text = document.getElementById("text");
 const banner = document.getElementById("banner");
 const conversation = chat.dataset.conversation;
 const csrf = composer.elements._csrf.value;
-const draft = `draft:${isFresh() ? "new" : conversation}`;
+const draft = () => `draft:${isFresh() ? "new" : conversation}`;
 const turns = new Turns(document.getElementById("turns"), conversation, () => stream.tries);
 let sent = Promise.resolve();
 
@@ -68,7 +68,7 @@ async function deliver(words, clientId, item) {
     const answer = await post("messages", body, (why) => say(`${why} Your message is kept and sent again…`));
     const accepted = await answer.json();
     say("");
-    if (!text.value) localStorage.removeItem(draft);
+    if (!text.value) localStorage.removeItem(draft());
     turns.accept(item, accepted);
     if (isFresh()) settle();
     if (!stream.open) stream.connect(accepted.cursor);
@@ -85,6 +85,7 @@ async function deliver(words, clientId, item) {
 async function settle() {
   delete chat.dataset.fresh;
   localStorage.removeItem("draft:new");
+  if (text.value) keepDraft({ text: text.value });
   document.getElementById("empty")?.remove();
   history.replaceState(null, "", `/c/${conversation}`);
   const page = await readUntilAnswered(() => `/c/${conversation}?try=${stream.tries}`);
@@ -101,16 +102,16 @@ function stop(turn) {
 }
 
 function keepDraft(value) {
-  localStorage.setItem(draft, JSON.stringify(value));
+  localStorage.setItem(draft(), JSON.stringify(value));
 }
 
 function restoreDraft() {
   try {
-    const kept = JSON.parse(localStorage.getItem(draft)) || {};
+    const kept = JSON.parse(localStorage.getItem(draft())) || {};
     text.value ||= kept.text || "";
     if (kept.clientId) composer.elements.client_id.value = kept.clientId;
   } catch {
-    localStorage.removeItem(draft);
+    localStorage.removeItem(draft());
   }
 }
 
