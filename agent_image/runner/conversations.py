@@ -8,6 +8,7 @@ import msgspec
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
 from agent_image.runner.turns.intake import Intake
+from agent_image.runner.turns.turn import last_word
 from appliance.core import event_bus, logs
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import BadInput, Conflict, NotFound, StaleAttempt, StoreAway, TooLarge
@@ -15,7 +16,7 @@ from appliance.core.metrics import TURNS_ACCEPTED
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Accepted, Conversation, Event, Message, TaskState, Turn, User
 from appliance.core.redis import Redis
-from appliance.core.task_ledger import TaskLedger, turn_of
+from appliance.core.task_ledger import Answer, TaskLedger, turn_of
 
 log = logs.get("runner")
 MAX_TEXT = 256 * 1024
@@ -57,12 +58,12 @@ class Conversations:
             BadInput: empty or unreadable. TooLarge: above MAX_TEXT. NotFound, Overloaded.
             StoreAway: nothing was accepted; sending it again with the same `client_id` is safe.
         """
-        text, client_id = _checked_text(text), client_id or str(uuid4())
+        text, client_id = _checked_text(text), _checked_id(client_id) or str(uuid4())
         boot = None if self._hub.away else self._intake.reserve()
         turn: Turn | None = None
         try:
             accepted = await self._ledger.accept(
-                user, _uuid(conversation), text, client_id=client_id[:200], boot=boot, create=create
+                user, _uuid(conversation), text, client_id=client_id, boot=boot, create=create
             )
             if not accepted.duplicate:
                 turn = accepted.turn if accepted.turn.state is TaskState.RUNNING else None
@@ -97,9 +98,21 @@ class Conversations:
         if turn is None or turn.conversation_id != _uuid(conversation):
             raise NotFound("There is no such turn.")
         state = await self._ledger.cancel(user, turn.id)
+        if state is TaskState.CANCELLED and not turn.state.ended:
+            await self._tell_cancelled(turn)
         self._intake.end(turn.id, "stopped")
         await event_bus.publish(self._redis, "abort", "abort", turn=turn.id, conv_id=conversation)
         return state
+
+    async def _tell_cancelled(self, turn: Turn) -> None:
+        """Tell open pages that a turn ended before it began; the sweep tells them if Redis is away now."""
+        try:
+            await self._events.open_attempt(turn.conversation_id, turn.id, turn.attempt, agent=self._agent)
+            last = last_word(Answer(TaskState.CANCELLED), "")
+            await self._events.append(turn.conversation_id, turn.id, turn.attempt, [last])
+            await self._ledger.announced(turn.id, turn.attempt, TaskState.CANCELLED)
+        except (StoreAway, StaleAttempt) as error:
+            log.info("cancelled_untold", turn=turn.id, error=str(error))
 
     async def listing(self, user: User, search: str = "") -> list[Conversation]:
         """Return a person's conversations, newest first, those whose title contains `search`."""
@@ -189,6 +202,12 @@ def _checked_text(text: str) -> str:
     if len(text.encode(errors="surrogatepass")) > MAX_TEXT:
         raise TooLarge(f"The message is longer than {MAX_TEXT // 1024} KiB; shorten it or send it in parts.")
     return text
+
+
+def _checked_id(client_id: str) -> str:
+    if "\x00" in client_id or len(client_id) > MAX_TITLE:
+        raise BadInput(f"A client_id has at most {MAX_TITLE} characters, none of them NUL.")
+    return client_id
 
 
 def _checked_title(title: str) -> str:

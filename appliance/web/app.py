@@ -64,6 +64,7 @@ def create_app(
         middleware=[DefineMiddleware(Authentication, settings=settings, logins=logins)],
         exception_handlers=HANDLERS,
         lifespan=list(lifespan),
+        logging_config=None,
         state=State(state),
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(

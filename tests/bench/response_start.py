@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="50 at once for a few seconds only")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    levels, seconds = (LEVELS[:1], 8.0) if arguments.quick else (LEVELS, 30.0)
+    levels, seconds = (LEVELS[:1], 15.0) if arguments.quick else (LEVELS, 30.0)
     figures = uvloop.run(run(levels, seconds))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -151,6 +151,7 @@ async def test_sending_and_reading_work_without_javascript(cluster: Cluster, tab
     await page.goto(f"{cluster.url}/new")
     await page.fill("#text", "plain [[tokens=4]]")
     await page.click("#send")
+    await page.wait_for_url("**/c/*")
 
     async def answered() -> bool:
         await page.reload()

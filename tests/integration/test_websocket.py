@@ -12,6 +12,8 @@ from tests.client import Client
 from tests.cluster import Cluster
 from tests.fakes.models import expected_text
 
+NUL = r'{"type": "message", "text": "x", "client_id": "a\u0000b"}'
+
 
 def address(cluster: Cluster, conversation: str) -> str:
     return f"{cluster.url.replace('http', 'ws')}/c/{conversation}/ws"
@@ -39,7 +41,7 @@ async def test_a_message_sent_over_the_socket_is_answered_over_it(cluster: Clust
 async def test_nonsense_over_the_socket_is_answered_with_a_problem(cluster: Cluster, client: Client) -> None:
     headers = {"Authorization": client.http.headers["authorization"]}
     async with connect(address(cluster, await client.create()), additional_headers=headers) as socket:
-        for said in ("nonsense", '{"type": "dance"}', '{"type": "message", "text": ""}'):
+        for said in ("nonsense", '{"type": "dance"}', '{"type": "message", "text": ""}', NUL):
             await socket.send(said)
             problem = (await until(socket, "problem"))[-1]
             assert problem["status"] == 400

@@ -1,7 +1,7 @@
 -- name: conversations
 select id, title, updated_at from conversations
  where tenant_id = %(tenant)s and user_id = %(user)s and deleted_at is null
-   and (%(search)s = '' or title ilike '%%' || %(search)s || '%%')
+   and (%(search)s = '' or position(lower(%(search)s) in lower(title)) > 0)
  order by updated_at desc limit %(limit)s;
 
 -- name: conversation
