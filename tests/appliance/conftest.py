@@ -18,6 +18,15 @@ from tests.cluster import ROOT
 
 PATH_LENGTH = 120
 UP_WITHIN_S = 180
+ANSWER_TOKENS = "256"
+"""Enough for a fail-over in mid-answer, and quick on a busy machine."""
+TEST_WITHIN_S = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/appliance" in str(item.path):
+            item.add_marker(pytest.mark.timeout(TEST_WITHIN_S))
 
 
 class Appliance:
@@ -30,6 +39,7 @@ class Appliance:
         """Run one command; nothing of this process's settings reaches it."""
         command = [sys.executable, "-P", "-m", "appliance.cli", *arguments, "--home", str(self.home)]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
+        environment["MODEL_MAX_TOKENS"] = ANSWER_TOKENS
         return subprocess.run(
             command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=UP_WITHIN_S, check=False
         )

@@ -116,7 +116,6 @@ async def _chat(
         search=search,
         fresh=fresh,
         examples=EXAMPLES,
-        max_text=MAX_TEXT,
         max_title=MAX_TITLE,
         client_id=str(uuid4()),
         to_html=to_html,

@@ -53,6 +53,11 @@ class Publisher:
             turn.conversation_id, turn.id, turn.attempt, agent=self._agent, mode=mode, first=first
         )
 
+    async def let_go(self) -> None:
+        """Take this agent's name off the turn: it ended its try itself, so the next attempt calls nobody lost."""
+        turn = self._turn
+        await self._events.open_attempt(turn.conversation_id, turn.id, turn.attempt, agent="")
+
     def token(self, text: str) -> None:
         """Take one piece of the answer; never waits."""
         self._pieces.append(text)

@@ -203,6 +203,7 @@ class TurnRun:
         # Said before the row is free: the next attempt may open at once, and then this one is no longer heard.
         self._publisher.say("retrying", reason=error.detail, delay_s=delay_s)
         await self._publisher.drain()
+        await self._quietly(self._publisher.let_go)
         return await self._until_stores_answer(
             lambda: self._parts.ledger.retry(self.turn, self._parts.boot, reason=error.detail, delay_s=delay_s)
         )

@@ -21,22 +21,32 @@ export class Stream {
     this.delay = RECONNECT_MS;
     this.failures = 0;
     this.patience = SILENCE_MS;
+    this.wanted = false;
     setInterval(() => this.watch(), 100);
+    document.addEventListener("visibilitychange", () => this.wanted && this.connect());
   }
 
   get open() {
-    return this.source !== null;
+    return this.wanted;
   }
 
   close() {
-    this.source?.close();
-    this.source = null;
+    this.wanted = false;
     this.lostAt = 0;
+    this.hangUp();
   }
 
+  hangUp() {
+    this.source?.close();
+    this.source = null;
+  }
+
+  // Over plain http a browser has six connections for all tabs, so a tab nobody sees holds none: the cursor keeps its place.
   connect(cursor) {
     if (cursor !== undefined) this.cursor = cursor;
-    this.source?.close();
+    this.wanted = true;
+    this.hangUp();
+    if (document.hidden) return;
     const query = new URLSearchParams({ cursor: this.cursor, try: this.tries });
     const source = new EventSource(`/c/${this.conversation}/events?${query}`);
     this.source = source;
@@ -47,6 +57,8 @@ export class Stream {
       if (source !== this.source) return;
       this.heard = performance.now();
       this.patience = SILENCE_MS;
+      this.lostAt = 0;
+      this.handlers.connected(true);
     };
     source.onerror = () => {
       if (source !== this.source) return;
@@ -67,10 +79,6 @@ export class Stream {
     this.heard = performance.now();
     this.delay = RECONNECT_MS;
     this.failures = 0;
-    if (this.lostAt) {
-      this.lostAt = 0;
-      this.handlers.connected(true);
-    }
     if (type === "ping") return;
     const event = JSON.parse(message.data);
     if (event.cursor && !this.after(event.cursor)) return;

@@ -11,22 +11,28 @@ const conversation = chat.dataset.conversation;
 const csrf = composer.elements._csrf.value;
 const draft = () => `draft:${isFresh() ? "new" : conversation}`;
 const turns = new Turns(document.getElementById("turns"), conversation, () => stream.tries);
+// What the banner could say; the first that has words is shown, so a sent message does not hide that Redis is away.
+const news = { refused: "", sending: "", connection: "", store: "" };
 let sent = Promise.resolve();
 
 const stream = new Stream(conversation, {
   event: (event) => {
     document.dispatchEvent(new CustomEvent("nexus:event", { detail: event }));
-    if (event.type === "waiting_for_store") say(`Waiting for ${event.store}: what you sent is kept.`);
-    else if (event.type === "store_back") say("");
+    if (event.type === "waiting_for_store") say("store", `Waiting for ${event.store}: what you sent is kept.`);
+    else if (event.type === "store_back") say("store", "");
     else turns.apply(event);
   },
-  connected: (yes) => say(yes ? "" : "Connection lost, reconnecting…"),
+  connected: (yes) => {
+    say("connection", yes ? "" : "Connection lost, reconnecting…");
+    if (yes) say("store", ""); // an agent that cannot reach it says so again
+  },
   refused: async () => {
     try {
       await untilAnswered(() => `/api/v1/conversations/${conversation}?try=${stream.tries}`);
     } catch (error) {
       stream.close();
-      say(error.status === 401 ? "You are signed out. Your draft is kept; sign in and open this page again." : error.message, true);
+      const signedOut = "You are signed out. Your draft is kept; sign in and open this page again.";
+      say("refused", error.status === 401 ? signedOut : error.message);
     }
   },
 });
@@ -35,10 +41,12 @@ function isFresh() {
   return "fresh" in chat.dataset;
 }
 
-function say(words, bad = false) {
-  banner.textContent = words;
-  banner.hidden = !words;
-  banner.classList.toggle("bad", bad);
+function say(what, words) {
+  news[what] = words;
+  const now = Object.values(news).find(Boolean) || "";
+  banner.textContent = now;
+  banner.hidden = !now;
+  banner.classList.toggle("bad", Boolean(news.refused));
 }
 
 function newId() {
@@ -53,6 +61,7 @@ function post(path, body, saying) {
 
 // One message after the other, each with the same client_id however often it is tried, so it is one message.
 function send(words) {
+  say("refused", "");
   const clientId = composer.elements.client_id.value;
   composer.elements.client_id.value = newId();
   keepDraft({ text: words, clientId });
@@ -65,9 +74,8 @@ function send(words) {
 async function deliver(words, clientId, item) {
   try {
     const body = { text: words, client_id: clientId, create: isFresh() };
-    const answer = await post("messages", body, (why) => say(`${why} Your message is kept and sent again…`));
+    const answer = await post("messages", body, (why) => say("sending", `${why} Your message is kept and sent again…`));
     const accepted = await answer.json();
-    say("");
     if (!text.value) localStorage.removeItem(draft());
     turns.accept(item, accepted);
     if (isFresh()) settle();
@@ -77,7 +85,9 @@ async function deliver(words, clientId, item) {
     item.remove();
     if (isFresh()) document.getElementById("empty")?.removeAttribute("hidden");
     if (!text.value) write(words);
-    say(error.message, true);
+    say("refused", error.message);
+  } finally {
+    say("sending", "");
   }
 }
 
@@ -97,12 +107,17 @@ async function settle() {
 
 function stop(turn) {
   if (!turn) return;
-  post(`turns/${turn}/cancel`, {}, (why) => say(`${why} Stopping is tried again…`))
-    .then(() => say(""), (error) => say(error.message, true));
+  post(`turns/${turn}/cancel`, {}, (why) => say("sending", `${why} Stopping is tried again…`))
+    .catch((error) => say("refused", error.message))
+    .finally(() => say("sending", ""));
 }
 
 function keepDraft(value) {
-  localStorage.setItem(draft(), JSON.stringify(value));
+  try {
+    localStorage.setItem(draft(), JSON.stringify(value));
+  } catch {
+    // no room, or none allowed: the text is still in the page
+  }
 }
 
 function restoreDraft() {
@@ -120,6 +135,12 @@ function write(words) {
   grow();
 }
 
+// The clipboard API exists only over https and on localhost; a selection can be copied everywhere.
+function copyCode(button, code) {
+  getSelection().selectAllChildren(code);
+  button.textContent = document.execCommand("copy") ? "Copied" : "Selected";
+}
+
 function grow() {
   text.rows = Math.min(12, text.value.split("\n").length);
 }
@@ -127,10 +148,12 @@ function grow() {
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
   if (text.value.trim()) send(text.value);
-  else say("The message is empty; write something first.", true);
+  else say("refused", "The message is empty; write something first.");
 });
+// On a phone's keyboard there is no Shift+Enter: there Enter is a new line and the button sends.
+const byFinger = matchMedia("(pointer: coarse)");
 text.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !byFinger.matches) {
     event.preventDefault();
     composer.requestSubmit();
   }
@@ -153,10 +176,7 @@ document.addEventListener("click", (event) => {
   const example = event.target.closest(".example");
   if (example) send(example.dataset.text);
   const copy = event.target.closest(".copy");
-  if (copy) {
-    navigator.clipboard?.writeText(copy.parentElement.querySelector("code").textContent)
-      .then(() => (copy.textContent = "Copied"), () => (copy.textContent = "Select and copy"));
-  }
+  if (copy) copyCode(copy, copy.parentElement.querySelector("code"));
 });
 
 restoreDraft();
