@@ -8,7 +8,7 @@ HERE = $(if $(HOME_DIR),--home "$$HOME_DIR")
 NEXUS = @$(PYTHON) -m appliance
 DEV = @PYTHONPATH=. $(PYTHON) -m appliance install --dev >&2
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor chat link failover-demo version fmt lint types test check e2e bench lock clean docs
+.PHONY: help up down restart status logs doctor chat link failover-demo version fmt lint types test check e2e bench lock vendor clean docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^#: /{print "\n" substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ bench: ## Time to the first token, compared with asking the model server directl
 	@$(PY) -m tests.bench.response_start $(ARGS)
 docs: ## Write the README's table of settings anew
 	@$(PY) -m appliance.cli.reference
+vendor: ## Fetch the vendored browser files anew (needs npm)
+	$(DEV)
+	@$(PY) -m appliance.web.vendor
 lock: ## Write the lock files anew (needs uv)
 	@$(PY) -m appliance.embedded.lock
 clean: ## Remove what was installed and built here; homes and their data stay

@@ -18,8 +18,9 @@ from appliance.embedded.secrets import write_private
 LOOPBACK = "127.0.0.1"
 BUNDLED_MODEL = "bundled/SmolLM2-135M"
 FIRST_AGENTS = 3
+GATEWAY_PORT = 8080
 # Below the range the kernel gives to outgoing connections, so that none of them sits on a remembered port.
-_PREFERRED = {"gateway": 8080, "control-plane": 18081, "postgres": 18432, "redis": 18379, "model": 18434}
+_PREFERRED = {"gateway": GATEWAY_PORT, "control-plane": 18081, "postgres": 18432, "redis": 18379, "model": 18434}
 _AGENT_PORTS, _LIVENESS_PORTS = 18101, 18301
 _OURS = {"cluster_agent_id", "agent_host", "agent_port", "liveness_port", "control_plane_host", "control_plane_port"}
 _OURS |= {"redis_url", "redis_tls", "redis_key_prefix", "postgres_url", "public_url"}

@@ -15,6 +15,7 @@ from appliance.core.errors import CannotStart
 from appliance.core.postgres import migrate
 from appliance.embedded import fleet, postgres, redis
 from appliance.embedded.config import (
+    GATEWAY_PORT,
     Config,
     keep_secret_settings,
     read_config,
@@ -26,7 +27,7 @@ from appliance.embedded.config import (
 from appliance.embedded.manager import NAME as MANAGER
 from appliance.embedded.manager import Manager
 from appliance.embedded.places import Home
-from appliance.embedded.processes import living
+from appliance.embedded.processes import holder_of_port, living
 from appliance.embedded.programs import Program, wait_until_ready
 from appliance.embedded.secrets import generate_missing
 
@@ -43,6 +44,9 @@ class Progress(Protocol):
 
     def done(self, what: str, seconds: float) -> None:
         """It is done."""
+
+    def say(self, words: str) -> None:
+        """Something worth knowing, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
     home.create()
     with _only_one(home):
         manager = Manager(home)
-        config = _decide(home, wishes, manager)
+        config = _decide(home, wishes, manager, progress)
         _prepare(home, config, progress)
         manager.ensure()
         _bring(manager, fleet.stores(home, config), progress)
@@ -85,15 +89,19 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
     return config
 
 
-def _decide(home: Home, wishes: Wishes, manager: Manager) -> Config:
+def _decide(home: Home, wishes: Wishes, manager: Manager, progress: Progress) -> Config:
     """Settle and remember ports, numbers and settings. Leftovers of a killed manager are ended here."""
     if not manager.answers:
         manager.end_leftovers()
-    config = with_settings(read_config(home) or Config(agents=wishes.agents or Config.agents), os.environ)
+    before = read_config(home) or Config(agents=wishes.agents or Config.agents)
+    config = with_settings(before, os.environ)
     if wishes.port and wishes.port != config.ports.get("gateway"):
         manager.stop_if_running("gateway")
         config = replace(config, ports={**config.ports, "gateway": wishes.port})
     config = with_ports(config, in_use_by_us=[record.spec.name for record in living(home.run)])
+    if "gateway" not in before.ports and config.ports["gateway"] != (wishes.port or GATEWAY_PORT):
+        holder = holder_of_port(GATEWAY_PORT) or "another program"
+        progress.say(f"port {GATEWAY_PORT} is taken by {holder}: this appliance is at {config.ports['gateway']}")
     generate_missing(home.secrets)
     keep_secret_settings(home, os.environ, claude_allowed=wishes.claude_allowed)
     settings_of(home, config)

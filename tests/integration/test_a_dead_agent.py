@@ -126,7 +126,7 @@ async def test_a_duplicate_agent_id_is_refused_and_the_healthy_one_stays(cluster
     process = await asyncio.create_subprocess_exec(
         *cluster.command, env=cluster.environment_of("agent-3"), stderr=asyncio.subprocess.PIPE
     )
-    _, said = await asyncio.wait_for(process.communicate(), 20)
+    _, said = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert b"Another live process already runs under this agent id" in said
     assert (await cluster.agent("agent-3")).boot == healthy.boot
