@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 import xmlrpc.client
@@ -73,7 +72,7 @@ class Manager:
         spec = _spec(self.home, _supervisord(self.home), _ORDER)
         write_private(self.home.run / f"{NAME}.spec.json", spec.to_json())
         command = [*_launcher(self.home), NAME]
-        subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, env=spec.env)
+        os.posix_spawn(command[0], command, spec.env, setsid=True)  # it outlives this process on purpose
         deadline = time.monotonic() + _ANSWER_S
         while not self.answers:
             if time.monotonic() > deadline:
