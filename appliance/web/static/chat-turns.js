@@ -146,7 +146,11 @@ export class Turns {
   }
 
   decorate(within) {
-    for (const block of within.querySelectorAll("pre:not(:has(.copy))")) block.prepend(plain("button", "copy", "Copy"));
+    for (const block of within.querySelectorAll("pre:not(.code > pre)")) {
+      const frame = plain("div", "code", "");
+      block.replaceWith(frame);
+      frame.append(block, plain("button", "copy", "Copy"));
+    }
   }
 }
 
