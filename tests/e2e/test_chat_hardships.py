@@ -36,6 +36,8 @@ async def test_a_model_that_breaks_off_is_not_told_as_the_loss_of_an_agent(clust
     await ask(page, cluster, message)
     await turn_done(page)
     assert "began again" in await page.locator(".loss summary").inner_text()
+    restarts = await page.evaluate("window.seen.filter((e) => e.type === 'attempt_restarted')")
+    assert [event["from"] for event in restarts] == [""]
     await page.reload()
     line = await page.locator(".loss").inner_text()
     assert "began again" in line
