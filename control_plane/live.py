@@ -8,7 +8,7 @@ from appliance.core import logs
 from control_plane.queries import Overview
 
 log = logs.get("control-plane")
-EVERY_S = 0.5
+EVERY_S = 0.25
 PING = b"event: ping\ndata: {}\n\n"
 
 
@@ -38,11 +38,18 @@ class Live:
 
     async def _keep_reading(self) -> None:
         while self._watchers:
-            self._newest = await self._read()
-            async with self._changed:
-                self._changed.notify_all()
+            await self._read_once()
             await asyncio.sleep(EVERY_S)
         self._reader = None
+
+    async def _read_once(self) -> None:
+        try:
+            self._newest = await self._read()
+        except Exception:  # one bad reading must not freeze every open page for ever
+            log.exception("reading_failed")
+            return
+        async with self._changed:
+            self._changed.notify_all()
 
     async def aclose(self) -> None:
         """Stop reading."""

@@ -1,5 +1,6 @@
 """The pages of the control plane: ask, show."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Request, get
@@ -7,12 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Response, Stream
 
+from appliance.web.auth import Logins
 from appliance.web.rendering import block_renderer, page
 from control_plane.live import Live, as_sse
 from control_plane.queries import Overview, Queries
 
 Reads = NamedDependency[SkipValidation[Queries]]
 Readings = NamedDependency[SkipValidation[Live]]
+Service = NamedDependency[SkipValidation[Logins]]
 
 
 @get("/control", operation_id="overview_page", include_in_schema=False)
@@ -22,14 +25,22 @@ async def overview(request: Request[Any, Any, Any], queries: Reads) -> Response[
 
 
 @get("/control/live", operation_id="overview_live", include_in_schema=False)
-async def overview_live(request: Request[Any, Any, Any], live: Readings) -> Stream:
+async def overview_live(request: Request[Any, Any, Any], live: Readings, logins: Service) -> Stream:
     """The same, again and again while the page is open."""
     render = block_renderer(request, "overview.html", "cluster")
     return Stream(
-        as_sse(live.readings(), lambda overview: render(overview=overview)),
+        as_sse(_while_signed_in(live.readings(), logins, request.auth), lambda overview: render(overview=overview)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store"},
     )
+
+
+async def _while_signed_in(readings: AsyncIterator[Overview], logins: Logins, login: str) -> AsyncIterator[Overview]:
+    """Pass readings on until the login ends; while PostgreSQL is away no login can end."""
+    async for reading in readings:
+        if "PostgreSQL" not in reading.away and await logins.resolve(login) is None:
+            return
+        yield reading
 
 
 @get("/control/api/v1/overview", operation_id="get_overview")

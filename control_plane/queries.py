@@ -1,15 +1,21 @@
 """Every read the pages and the API need; page and JSON are faces of the same records."""
 
+import asyncio
+
 import msgspec
 
 from appliance.core.election import Election
 from appliance.core.errors import StoreAway
 from appliance.core.health import is_suspected
 from appliance.core.postgres import Postgres
-from appliance.core.records import Agent, ClusterView
+from appliance.core.records import Agent
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import BEAT_S, Settings
+
+LEDGER_S = 1.0
+"""So long an answer of PostgreSQL is waited for: a page about the agents must not hang on it."""
+UNKNOWN = "unknown"
 
 
 class AgentLine(msgspec.Struct, frozen=True):
@@ -17,7 +23,7 @@ class AgentLine(msgspec.Struct, frozen=True):
 
     agent: Agent
     state: str
-    """A word: active, starting, draining, suspected, failed."""
+    """A word: active, starting, draining, suspected, failed; unknown while Redis is away."""
     is_primary: bool
 
 
@@ -30,18 +36,48 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """The cluster at a glance. `away` names the stores that do not answer; their part is then empty."""
+    """The cluster at a glance. `away` names the stores that do not answer.
+
+    Without Redis the agents are those last seen, each `unknown`; without PostgreSQL `work` is null.
+    """
 
     agents: tuple[AgentLine, ...]
     primary_id: str | None
     epoch: int
-    work: Work
+    work: Work | None
     away: tuple[str, ...]
 
     @property
     def active(self) -> int:
         """Agents that take work now."""
         return sum(line.state == "active" for line in self.agents)
+
+    @property
+    def headline(self) -> str:
+        """How it is, in one sentence."""
+        if "Redis" in self.away:
+            return "How the agents are is not known at the moment."
+        if not self.agents:
+            return "No agent is registered."
+        others = [f"{line.agent.id} is {line.state}" for line in self.agents if line.state != "active"]
+        how_many = f"{self.active} of {len(self.agents)} agents active" if others else "Every agent is active"
+        leads = f"{self.primary_id} is primary" if self.primary_id else "there is no primary"
+        return "; ".join([how_many, *others, leads]) + "."
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What Redis says of the agents, or said last."""
+
+    agents: tuple[AgentLine, ...] = ()
+    primary_id: str | None = None
+    epoch: int = 0
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What PostgreSQL says."""
+
+    work: Work
+    epoch: int
 
 
 class Queries:
@@ -52,25 +88,44 @@ class Queries:
         self._election = Election(redis, postgres)
         self._postgres = postgres
         self._settings = settings
+        self._last_seen = Seen()
+        self._ledger_reading: asyncio.Task[Ledger | None] | None = None
 
     async def overview(self) -> Overview:
         """Read the cluster; a store that is away is named, never an error."""
-        away: list[str] = []
-        view = ClusterView(agents=(), generation=None, epoch=0, primary_id=None, redis_time=0)
-        work, epoch = Work(), 0
+        seen, ledger = await asyncio.gather(self._seen(), self._ledger())
+        away = [store for store, said in (("Redis", seen), ("PostgreSQL", ledger)) if said is None]
+        shown = seen or self._last_seen
+        return Overview(
+            agents=shown.agents if seen else tuple(_unknown(line) for line in shown.agents),
+            primary_id=seen.primary_id if seen else None,
+            epoch=ledger.epoch if ledger else shown.epoch,
+            work=ledger.work if ledger else None,
+            away=tuple(away),
+        )
+
+    async def _seen(self) -> Seen | None:
         try:
             view = await self._registry.view()
-            epoch = view.epoch
         except StoreAway:
-            away.append("Redis")
+            return None
+        lines = tuple(self._line(agent, view.primary_id) for agent in view.agents)
+        self._last_seen = Seen(lines, view.primary_id, view.epoch)
+        return self._last_seen
+
+    async def _ledger(self) -> Ledger | None:
+        """Read PostgreSQL; None when it does not answer in time. A late reading serves whoever asks next."""
+        if self._ledger_reading is None or self._ledger_reading.done():
+            self._ledger_reading = asyncio.create_task(self._read_ledger(), name="ledger reading")
+        done, _ = await asyncio.wait({self._ledger_reading}, timeout=LEDGER_S)
+        return self._ledger_reading.result() if done else None
+
+    async def _read_ledger(self) -> Ledger | None:
         try:
             row = await self._postgres.row("work_by_state")
-            work = Work(**row) if row else work
-            epoch = (await self._election.current()).number
+            return Ledger(Work(**row) if row else Work(), (await self._election.current()).number)
         except StoreAway:
-            away.append("PostgreSQL")
-        lines = tuple(self._line(agent, view.primary_id) for agent in view.agents)
-        return Overview(agents=lines, primary_id=view.primary_id, epoch=epoch, work=work, away=tuple(away))
+            return None
 
     def _line(self, agent: Agent, primary_id: str | None) -> AgentLine:
         return AgentLine(
@@ -78,6 +133,10 @@ class Queries:
             state=state_of(agent, threshold=self._settings.cluster_failure_threshold),
             is_primary=agent.id == primary_id,
         )
+
+
+def _unknown(line: AgentLine) -> AgentLine:
+    return msgspec.structs.replace(line, state=UNKNOWN, is_primary=False)
 
 
 def state_of(agent: Agent, *, threshold: int) -> str:

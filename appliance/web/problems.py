@@ -8,7 +8,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect, Response
 
 from appliance.core import logs
-from appliance.core.errors import BadInput, NexusError, NotFound, StoreAway, Unauthenticated
+from appliance.core.errors import BadInput, NexusError, NotFound, StoreAway, TooLarge, Unauthenticated
 from appliance.web.rendering import page
 
 log = logs.get("web")
@@ -42,7 +42,9 @@ def on_http_error(request: Asked, error: HTTPException) -> Response[Any]:
     """Answer Litestar's own refusals in our words."""
     if error.status_code == 404:
         return _answer(request, NotFound())
-    if error.status_code in (400, 413):
+    if error.status_code == 413:
+        return _answer(request, TooLarge())
+    if error.status_code == 400:
         return _answer(request, BadInput(_readable(error)))
     known = type("HttpError", (NexusError,), {"status": error.status_code, "__doc__": error.detail})
     return _answer(request, known())

@@ -50,10 +50,15 @@ class Authentication(AbstractAuthenticationMiddleware):
 
     async def authenticate_request(self, connection: Connection) -> AuthenticationResult:
         """Return the user and the token, or neither."""
-        bearer = connection.headers.get("authorization", "")
-        token = bearer[7:] if bearer.startswith("Bearer ") else connection.cookies.get(self._cookie, "")
+        token = bearer_of(connection) or connection.cookies.get(self._cookie, "")
         user = await self._logins.resolve(token) if token and not _is_public(connection) else None
         return AuthenticationResult(user=user, auth=token if user else None)
+
+
+def bearer_of(connection: Connection) -> str:
+    """Return the token a program sends itself, '' for a browser: no other site can make a browser send one."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _is_public(connection: Connection) -> bool:
@@ -77,7 +82,7 @@ class Protection:
         if not handler.opt.get(PUBLIC) and connection.user is None:
             raise Unauthenticated()
         await _refuse_unreadable(connection)
-        by_header = "authorization" in connection.headers
+        by_header = bool(bearer_of(connection))
         if connection.scope["type"] == ScopeType.WEBSOCKET and not by_header:
             self._same_origin(connection.headers)
         elif isinstance(connection, Request) and connection.method not in SAFE and not by_header:
