@@ -1,20 +1,22 @@
 """`nexus`: registration of the commands, and one place where failures become sentences."""
 
 import asyncio
+import logging
 import sys
 
 import typer
 
 from appliance.cli.chat import chat
-from appliance.cli.common import HOME, HomeOption, Place, new_link, out
+from appliance.cli.common import HOME, HomeOption, Place, home_at, new_link, out
 from appliance.cli.demo import failover_demo
 from appliance.cli.doctor import doctor
+from appliance.cli.failures import sentence_of
 from appliance.cli.logs import logs
-from appliance.cli.status import status, version_of
+from appliance.cli.progress import Patience
+from appliance.cli.status import status
 from appliance.cli.up import down, up
-from appliance.core.errors import NexusError
-from appliance.core.redis import library_version
-from appliance.core.version import VERSION
+from appliance.cli.versions import everything
+from appliance.embedded.config import read_config
 
 app = typer.Typer(
     help="A cluster of LLM agents in one box: kill any of them in mid-answer, and the answer goes on.",
@@ -29,28 +31,35 @@ for command in (up, down, status, logs, doctor, chat, failover_demo):
 @app.command()
 def link(home: HomeOption = HOME) -> None:
     """Print a new sign-in link: it works once, for 15 minutes."""
-    out.print(asyncio.run(new_link(Place(home))), markup=False)
+    place = Place(home)
+    with Patience("making a link"):
+        made = asyncio.run(new_link(place))
+    out.print(made, markup=False)
 
 
 @app.command()
-def version() -> None:
+def version(home: HomeOption = HOME) -> None:
     """Print the versions of everything."""
-    out.print(f"nexus {VERSION}")
-    for name in ("postgres", "redis", "model", "supervisor"):
-        out.print(f"{name} {version_of(name)} (package)")
-    out.print(f"redis functions {library_version()}")
+    for name, found in everything().items():
+        out.print(f"{name} {found}", markup=False)
+    if config := read_config(home_at(home)):
+        out.print(f"runtime {config.runtime} ({len(config.agent_ids)} agents, {config.url})", markup=False)
 
 
 def main() -> None:
     """Run a command; a foreseeable failure is one sentence and exit code 1."""
+    # A library that logs to nobody's handler would write to the terminal.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app()
-    except NexusError as error:
-        out.print(f"✗ {error.detail}", style="red", markup=False)
-        sys.exit(1)
     except KeyboardInterrupt:
         out.print("\nInterrupted.")
         sys.exit(130)
+    except Exception as error:
+        if (sentence := sentence_of(error)) is None:
+            raise
+        out.print(f"✗ {sentence}", style="red", markup=False)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

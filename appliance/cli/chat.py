@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from appliance.cli.common import HOME, HomeOption, Place, out
+from appliance.cli.progress import Patience
 from appliance.cli.talk import Talk
 from appliance.core.errors import BadInput, ModelError
 
@@ -17,19 +18,31 @@ def chat(
     home: HomeOption = HOME,
 ) -> None:
     """Ask, and watch the answer arrive."""
-    text = sys.stdin.read() if message == "-" else message
+    asyncio.run(_chat(Place(home), text_of(message), conversation))
+
+
+def text_of(message: str) -> str:
+    """Return what to ask, read from standard input for `-`; BadInput when it is empty or not UTF-8."""
+    raw = sys.stdin.buffer.read() if message == "-" else message.encode(errors="surrogateescape")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise BadInput("The message is not UTF-8: save it as UTF-8 and send it again.") from None
     if not text.strip():
         raise BadInput('The message is empty; write one: make chat MSG="Name three primary colours."')
-    asyncio.run(_chat(Place(home), text, conversation))
+    return text
 
 
 async def _chat(place: Place, text: str, conversation: str) -> None:
-    async with place.login() as token, Talk(place.config.url, token, conversation) as talk:
-        await talk.ask(text)
-        printer = Printer()
-        async for event in talk.events():
-            printer.show(event)
-        out.print(f"conversation {talk.conversation}", style="dim")
+    with Patience("waiting for the answer") as patience:
+        async with place.login() as token, Talk(place.config.url, token, conversation) as talk:
+            await talk.ask(text)
+            printer = Printer()
+            async for event in talk.events():
+                if event["type"] not in ("lost", "connected"):
+                    patience.spoke()
+                printer.show(event)
+    out.print(f"conversation {talk.conversation}", style="dim", markup=False)
 
 
 class Printer:

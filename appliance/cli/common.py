@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from appliance.core.errors import CannotStart
 from appliance.core.postgres import Postgres
 from appliance.core.settings import Settings
 from appliance.embedded.config import Config, settings_of
 from appliance.embedded.lifecycle import config_of
 from appliance.embedded.places import DEFAULT_HOME, Home
+from appliance.embedded.processes import living
 
 ADMIN = "admin"
 LINK_LIFE_S = 15 * 60
 COMMAND_LOGIN_S = 3600
 out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
 HomeOption = Annotated[
     Path,
     typer.Option("--home", envvar="HOME_DIR", help="Where this appliance keeps its data; several run side by side."),
@@ -31,7 +35,7 @@ class Place:
     """One appliance: its home, what was chosen for it, and how to reach it."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = Home.at(folder)
+        self.home = home_at(folder)
         self.config: Config = config_of(self.home)
 
     @property
@@ -41,7 +45,13 @@ class Place:
 
     @asynccontextmanager
     async def postgres(self) -> AsyncIterator[Postgres]:
-        """Open its system of record."""
+        """Open its system of record.
+
+        Raises:
+            CannotStart: it does not run; nobody has to wait to hear that.
+        """
+        if "postgres" not in {record.spec.name for record in living(self.home.run)}:
+            raise CannotStart(f"PostgreSQL does not run: `{make('up', self.home)}` starts what is missing.")
         postgres = Postgres(self.settings, application="nexus")
         await postgres.open()
         try:
@@ -60,6 +70,20 @@ class Place:
                 yield token
             finally:
                 await postgres.rows("end_login", digest=digest_of(token))
+
+
+def home_at(folder: Path) -> Home:
+    """Name the home at `folder`; CannotStart when something else is there."""
+    home = Home.at(folder)
+    if home.root.exists() and not home.root.is_dir():
+        raise CannotStart(f"{home.root} is a file, not a folder: choose another --home.")
+    return home
+
+
+def make(command: str, home: Home) -> str:
+    """Return the exact command a person types for this home."""
+    own = home.root != DEFAULT_HOME
+    return f"make {command} HOME_DIR={shlex.quote(str(home.root))}" if own else f"make {command}"
 
 
 async def admin_id(postgres: Postgres) -> str:

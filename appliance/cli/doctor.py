@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli.checks import CHECKS, Finding, Patient
-from appliance.cli.common import HOME, HomeOption, Place, out
+from appliance.cli.checks import CHECKS, Finding, Patient, carry_out, first_port, room_at
+from appliance.cli.common import HOME, HomeOption, Place, home_at, make, out
+from appliance.cli.progress import Patience
+from appliance.core.errors import CannotStart
+from appliance.embedded.places import Home
 
 _SIGNS = {"good": ("✓", "green"), "note": ("!", "yellow"), "bad": ("✗", "red")}
 
@@ -17,7 +20,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False, home: HomeOption = HOME
 ) -> None:
     """Look at everything; every ✗ comes with what to do. Exit code 1 when there is one."""
-    findings = asyncio.run(examine(Place(home)))
+    with Patience("looking"):
+        findings = look(home_at(home))
     if as_json:
         out.print_json(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -27,10 +31,19 @@ def doctor(
         raise typer.Exit(1)
 
 
+def look(home: Home) -> list[Finding]:
+    """Examine an appliance, or, before its first `up`, what that will meet."""
+    try:
+        place = Place(home.root)
+    except CannotStart as error:
+        return [Finding("appliance", "bad", error.detail, make("up", home)), room_at(home), first_port()]
+    return asyncio.run(examine(place))
+
+
 async def examine(place: Place) -> list[Finding]:
     """Make all checks at once, so that one that hangs delays no other; keep their order."""
     patient = Patient.of(place)
-    groups = await asyncio.gather(*(check(patient) for check in CHECKS))
+    groups = await asyncio.gather(*(carry_out(check, patient) for check in CHECKS))
     return [finding for group in groups for finding in group]
 
 

@@ -22,19 +22,26 @@ def logs(
 ) -> None:
     """Show the end of the logs."""
     folder = Place(home).home.logs
-    files = sorted(folder.glob(f"{who or '*'}.log"))
+    files = files_of(folder, who)
     if not files:
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.log"))) or "nothing yet"
+        known = ", ".join(file.stem for file in files_of(folder)) or "nothing yet"
         raise BadInput(f"There is no log of {who!r}; there are: {known}")
-    tails = [
-        Tail(file, colour, alone=bool(who)) for file, colour in zip(files, itertools.cycle(_COLOURS), strict=False)
-    ]
-    for tail in tails:
-        tail.show_last(lines)
+    colours, tails = itertools.cycle(_COLOURS), {}
+    for file in files:
+        tails[file] = Tail(file, next(colours), alone=bool(who))
+        tails[file].show_last(lines)
     while follow:
-        for tail in tails:
-            tail.show_new()
+        # A program that was added meanwhile is followed as well.
+        for file in files_of(folder, who):
+            if file not in tails:
+                tails[file] = Tail(file, next(colours), alone=bool(who))
+            tails[file].show_new()
         time.sleep(_LOOK_S)
+
+
+def files_of(folder: Path, who: str = "") -> list[Path]:
+    """Return the log of one program, or of all of them; a name is a name, never a path or a pattern."""
+    return sorted(file for file in folder.glob("*.log") if who in ("", file.stem))
 
 
 class Tail:
@@ -44,28 +51,33 @@ class Tail:
         self._path = path
         self._prefix = "" if alone else f"[{colour}]{path.stem:>14}[/] "
         self._at = 0
-        self._rest = ""
+        self._rest = b""
 
     def show_last(self, lines: int) -> None:
         """Print the last lines there are."""
-        text = self._path.read_text(errors="replace")
-        self._at = self._path.stat().st_size
-        self._show(text.splitlines()[-lines:] if lines else [])
+        whole = self._take(self._path, 0)
+        self._show(whole[-lines:] if lines else [])
 
     def show_new(self) -> None:
-        """Print what came since; from the start when the file was rotated away."""
+        """Print what came since; through a rotation, which copies the file to `.1` and empties it."""
         if not self._path.exists():
             return
         if self._path.stat().st_size < self._at:
+            older = self._path.with_name(f"{self._path.name}.1")
+            self._show(self._take(older, self._at) if older.exists() else [])
             self._at = 0
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            new = file.read()
-        self._at += len(new)
-        *whole, self._rest = (self._rest + new.decode(errors="replace")).split("\n")
-        self._show(whole)
+        self._show(self._take(self._path, self._at))
 
-    def _show(self, lines: list[str]) -> None:
+    def _take(self, path: Path, start: int) -> list[bytes]:
+        """Read on from `start` and return the whole lines; half of one waits for its end."""
+        with path.open("rb") as file:
+            file.seek(start)
+            new = file.read()
+        self._at = start + len(new)
+        *whole, self._rest = (self._rest + new).split(b"\n")
+        return whole
+
+    def _show(self, lines: list[bytes]) -> None:
         for line in lines:
             out.print(self._prefix, end="")
-            out.print(line, markup=False)
+            out.print(line.decode(errors="replace"), markup=False)

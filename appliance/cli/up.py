@@ -9,13 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.cli.common import HOME, HomeOption, Place, new_link, out
+from appliance.cli.common import HOME, HomeOption, Place, home_at, make, new_link, out
 from appliance.cli.progress import Steps
+from appliance.cli.status import is_stopped
 from appliance.cli.talk import Talk
-from appliance.core.errors import ModelError
+from appliance.core.errors import CannotStart, ModelError
 from appliance.embedded import lifecycle
 from appliance.embedded.lifecycle import Wishes
+from appliance.embedded.manager import NAME as MANAGER
 from appliance.embedded.places import Home
+from appliance.embedded.processes import read_record
 
 QUESTION = "Say hello."
 
@@ -34,8 +37,9 @@ def up(
     look: dict[str, Any] = json.loads(os.environ.pop("NEXUS_LOOK", "{}"))
     _use_found_ollama(look.get("models", {}))
     wishes = Wishes(agents=agents, port=port, claude_allowed=_claude_allowed(claude))
+    _refuse_frozen_manager(home_at(home))
     with Steps() as steps:
-        lifecycle.up(Home.at(home), wishes, steps)
+        lifecycle.up(home_at(home), wishes, steps)
         place = Place(home)
         asyncio.run(_obey_desired(place, wishes, steps))
         asyncio.run(_prove(Place(home), steps))
@@ -65,7 +69,7 @@ async def _obey_desired(place: Place, wishes: Wishes, steps: Steps) -> None:
         await postgres.rows("set_first_desired_agents", agents=place.config.agents, by="nexus up")
         desired = int(await postgres.value("desired_agents"))
     if wishes.agents not in (None, desired):
-        out.print(f"  ! {desired} agents run, as was said the first time; --agents only sets the first number")
+        steps.say(f"{desired} agents run, as was said the first time; --agents only sets the first number")
     if desired != place.config.agents:
         await asyncio.to_thread(lifecycle.up, place.home, Wishes(agents=desired), steps)
 
@@ -77,9 +81,10 @@ async def _prove(place: Place, steps: Steps) -> None:
         await talk.ask(QUESTION)
         async for event in talk.events():
             if event["type"] == "done":
-                steps.say(
+                steps.proved(
+                    "a first question",
                     f'asked "{QUESTION}": answered by {event["agent"]} ({event["model"]}), '
-                    f"first token {event['ttft_ms'] / 1000:.2f} s"
+                    f"first token {event['ttft_ms'] / 1000:.2f} s",
                 )
             elif event["type"] in ("failed", "cancelled"):
                 raise ModelError(f"The first question was not answered: {event.get('reason', 'stopped')}")
@@ -89,18 +94,27 @@ def _say_ready(place: Place, seconds: float, install_s: float) -> None:
     link = asyncio.run(new_link(place))
     spent = f"{seconds + install_s:.0f} s ({seconds:.1f} s without downloads)" if install_s else f"{seconds:.1f} s"
     out.print(f"[bold]Ready in {spent}[/]")
-    out.print(f"  Open   {link}   (once, 15 min; new one: make link)", markup=False)
+    out.print(f"  Open   {link}   (once, 15 min; new one: {make('link', place.home)})", markup=False)
     if os.environ.get("SSH_CONNECTION"):
         port = place.config.ports["gateway"]
         host = os.environ["SSH_CONNECTION"].split()[2]
         out.print(f"  From your own machine first:  ssh -L {port}:127.0.0.1:{port} {host}", markup=False)
-    out.print("  Break  make failover-demo        Stop  make down")
+    commands = f"  Break  {make('failover-demo', place.home)}        Stop  {make('down', place.home)}"
+    out.print(commands, markup=False)
 
 
 def down(home: HomeOption = HOME) -> None:
     """Stop everything of this home, in order; data stay."""
+    place = home_at(home)
+    _refuse_frozen_manager(place)
     with Steps() as steps:
-        stopped = lifecycle.down(Home.at(home), steps)
-    out.print(
-        f"Stopped {len(stopped)} programs; data stay in {Home.at(home).root}." if stopped else "Nothing was running."
-    )
+        stopped = lifecycle.down(place, steps)
+    said = f"Stopped {len(stopped)} programs; data stay in {place.root}." if stopped else "Nothing was running."
+    out.print(said, markup=False)
+
+
+def _refuse_frozen_manager(home: Home) -> None:
+    """Whoever asks a frozen process manager waits for ever."""
+    manager = read_record(home.run, MANAGER)
+    if manager and manager.alive and is_stopped(manager.pid):
+        raise CannotStart(f"The process manager is frozen: type `kill -CONT {manager.pid}`, then the same again.")
