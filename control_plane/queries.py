@@ -59,7 +59,7 @@ class Overview(msgspec.Struct, frozen=True):
             return "How the agents are is not known at the moment."
         if not self.agents:
             return "No agent is registered."
-        others = [f"{line.agent.id} is {line.state}" for line in self.agents if line.state != "active"]
+        others = [f"{line.agent.id} {_is(line.state)}" for line in self.agents if line.state != "active"]
         how_many = f"{self.active} of {len(self.agents)} agents active" if others else "Every agent is active"
         leads = f"{self.primary_id} is primary" if self.primary_id else "there is no primary"
         return "; ".join([how_many, *others, leads]) + "."
@@ -133,6 +133,10 @@ class Queries:
             state=state_of(agent, threshold=self._settings.cluster_failure_threshold),
             is_primary=agent.id == primary_id,
         )
+
+
+def _is(state: str) -> str:
+    return "has failed" if state == "failed" else f"is {state}"
 
 
 def _unknown(line: AgentLine) -> AgentLine:
