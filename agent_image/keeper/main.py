@@ -32,6 +32,8 @@ log = logs.get("keeper")
 T = TypeVar("T")
 _STORE_RETRY_S = 0.5
 _OWN_LIFE_S = 1.0
+HAND_BACK_S = 3.0
+"""Seconds the end of a keeper waits for the stores, after its runner has ended."""
 STALL_S = {True: 3.0, False: 10.0}
 """Seconds without a turn of the runner's loop after which it is killed: for a primary, for others."""
 
@@ -67,13 +69,14 @@ class Keeper:
         Raises:
             SettingsError: a store does not serve. DuplicateAgent: this id is in use.
         """
-        stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await self._postgres.open()
         log.info("stores_checked", redis=await _patiently(self._redis.check), library=await self._load_library())
         await _patiently(self._refuse_duplicate)
         await self._liveness.start()
+        # Until here there is nothing to hand back, so a signal simply ends a keeper that waits for its stores.
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         try:
             async with asyncio.TaskGroup() as loops:
                 living = [
@@ -91,8 +94,9 @@ class Keeper:
     async def _stop(self, living: list[asyncio.Task[None]]) -> None:
         runner, *others = living
         await self._child.stop()
-        await runner  # hands the boot's work back
-        for task in others:
+        # Hands the boot's work back; with the stores away the others will do it once they find the boot silent.
+        await asyncio.wait({runner}, timeout=HAND_BACK_S)
+        for task in (runner, *others):
             task.cancel()
         await self._liveness.close()
         log.info("keeper_stopped")

@@ -119,3 +119,26 @@ async def test_postgresql_restarted_in_mid_answer_only_delays_the_commit(own: Cl
     events = await asyncio.wait_for(follower, 40)
     assert events[-1]["type"] == "done"
     assert await committed(person, conversation) == expected_text(MESSAGE)
+
+
+@pytest.mark.parametrize("away", ["both", "postgres"])
+async def test_a_keeper_obeys_sigterm_while_its_stores_are_away(own: Cluster, away: str) -> None:
+    """Both away: it still waits for them to begin. PostgreSQL away: it has begun and cannot hand its boot back."""
+    if away == "both":
+        nowhere = {"REDIS_URL": "redis://127.0.0.1:9", "POSTGRES_URL": "postgresql://nexus@127.0.0.1:9/nexus"}
+        own.start_agent("agent-9", **nowhere)
+
+        async def waits() -> bool:
+            return "waiting_for_store" in own.log_of("agent-9")
+
+        await wait_until(waits, of="a keeper that waits for its stores")
+        assert await own.terminate("agent-9") == -signal.SIGTERM
+        return
+    own.stores.signal("postgres", signal.SIGINT)
+    await asyncio.to_thread(own.stores.processes["postgres"].wait)
+    try:
+        assert await own.terminate("agent-2") == 0
+    finally:
+        await own.stores.start_one("postgres")
+        own.start_agent("agent-2")
+        await own.until_active(2)

@@ -4,7 +4,7 @@ import pytest
 
 from appliance.cli.chat import Printer, facts_of, taken_over
 from appliance.cli.common import out
-from appliance.cli.demo import Recorder
+from appliance.cli.recorder import Recorder
 from appliance.cli.status import UNSUPERVISED, exists, is_stopped, problems_of
 from appliance.core.errors import ModelError
 from appliance.core.records import Agent, ClusterView, Status
