@@ -27,14 +27,16 @@ from appliance.web.rendering import STATIC, environment
 FOR_EVER = "public, max-age=31536000, immutable"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """Said here, since a machine's own list may lack them and browsers refuse what is not said."""
+LOOK = frozenset(path for path in STATIC.rglob("*") if path.is_file())
+"""All that is served: an address names one of these or nothing."""
 MAX_BODY = 4 * 1024 * 1024
 
 
 @get("/static/{digest:str}/{name:path}", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)
 def static_file(digest: str, name: Path) -> File:  # noqa: ARG001 - the digest only makes addresses of new content new
     """A file of the look; only what lies in the folder."""
-    path = (STATIC / str(name).lstrip("/")).resolve()
-    if not path.is_file() or not path.is_relative_to(STATIC.resolve()):
+    path = STATIC / str(name).lstrip("/")
+    if path not in LOOK:
         raise NotFound()
     kind = KINDS.get(path.suffix, "application/octet-stream")
     return File(path, media_type=kind, content_disposition_type="inline", headers={"Cache-Control": FOR_EVER})

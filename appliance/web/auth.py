@@ -15,10 +15,13 @@ LINK_LIFE_S = 15 * 60
 LOGIN_LIFE_S = 14 * 24 * 3600
 MIN_PASSWORD = 12
 MAX_PASSWORD = 1000
+MAX_NAME = 200
 _REMEMBER_S = 2.0
 _REMEMBERED = 10_000
 _TRIES = 5
 _TRY_WINDOW_S = 60.0
+_HASHES_AT_ONCE = 2
+"""Each takes 64 MB: strangers must not be able to fill the memory."""
 _hasher = PasswordHasher()
 _NOBODY = _hasher.hash("nobody has this password")
 
@@ -30,6 +33,7 @@ class Logins:
         self._postgres = postgres
         self._known: dict[str, tuple[float, User]] = {}
         self._tries: dict[str, list[float]] = {}
+        self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
 
     async def resolve(self, token: str) -> User | None:
         """Return who a login token belongs to; an ended login is noticed within two seconds.
@@ -61,10 +65,12 @@ class Logins:
 
     async def sign_in(self, name: str, password: str) -> str:
         """Return a login token; Unauthenticated says neither which of the two was wrong nor whether the name exists."""
+        name = name[:MAX_NAME]
         self._throttle(name)
-        row = await self._postgres.row("user_by_name", tenant=DEFAULT_TENANT, name=name[:200])
+        row = await self._postgres.row("user_by_name", tenant=DEFAULT_TENANT, name=name)
         stored = row["password_hash"] if row and row["password_hash"] else _NOBODY
-        right = await asyncio.to_thread(_matches, stored, password[:MAX_PASSWORD])
+        async with self._hashing:
+            right = await asyncio.to_thread(_matches, stored, password[:MAX_PASSWORD])
         if row is None or not row["password_hash"] or not right:
             raise Unauthenticated("The name or the password is wrong.")
         self._tries.pop(name, None)
@@ -90,7 +96,8 @@ class Logins:
         """Set a password and end every login but `keep`; BadInput when it is too short."""
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             raise BadInput(f"A password needs {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
-        hashed = await asyncio.to_thread(_hasher.hash, password)
+        async with self._hashing:
+            hashed = await asyncio.to_thread(_hasher.hash, password)
         await self._postgres.rows("set_password", user=user.id, hash=hashed)
         await self.sign_out_everywhere(user, keep=keep)
 

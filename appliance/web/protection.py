@@ -79,7 +79,7 @@ class Protection:
 
     async def guard(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Refuse strangers, what cannot be read, other origins, and forms that are not ours."""
-        if not handler.opt.get(PUBLIC) and connection.user is None:
+        if not handler.opt.get(PUBLIC) and connection.scope.get("user") is None:  # OPTIONS comes without
             raise Unauthenticated()
         await _refuse_unreadable(connection)
         by_header = bool(bearer_of(connection))
@@ -100,7 +100,7 @@ class Protection:
         if request.auth is None:
             return  # signing in: nothing to protect yet but the origin
         given = request.headers.get("x-csrftoken") or form.get("_csrf") or ""
-        if not hmac.compare_digest(str(given), self.token(request.auth)):
+        if not hmac.compare_digest(str(given).encode(), self.token(request.auth).encode()):
             raise Forbidden("This form is too old or not ours; reload the page and send it again.")
 
 

@@ -92,6 +92,15 @@ async def test_everything_can_be_read_in_both_schemes_on_phone_and_desk(
         await page.context.close()
 
 
+async def test_the_measure_finds_what_cannot_be_read(
+    browser: Browser, cluster: Cluster, signed_in: dict[str, Any]
+) -> None:
+    page = await opened(browser, cluster, "/control", signed_in, color_scheme="light")
+    await page.evaluate("document.documentElement.style.setProperty('--quiet', '#999')")
+    assert len(await page.evaluate(MEASURE)) > 5
+    await page.context.close()
+
+
 @pytest.mark.parametrize("path", PAGES)
 async def test_what_has_the_focus_is_seen_and_everything_is_reached(
     browser: Browser, cluster: Cluster, signed_in: dict[str, Any], path: str

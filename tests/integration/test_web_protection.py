@@ -101,7 +101,7 @@ async def test_signing_out_ends_the_login(cluster: Cluster, browser: httpx2.Asyn
     assert await Logins(cluster.postgres).resolve(login) is None
 
 
-@pytest.mark.parametrize("token", [None, "wrong"])
+@pytest.mark.parametrize("token", [None, "wrong", "é"])
 async def test_a_form_without_its_token_is_refused(browser: httpx2.AsyncClient, token: str | None) -> None:
     data = {"password": "long enough password"} | ({"_csrf": token} if token else {})
     answer = await browser.post("/account/password", data=data)
@@ -113,6 +113,11 @@ async def test_another_sites_form_is_refused_even_with_the_token(cluster: Cluste
     form = {"password": "long enough password", "_csrf": csrf_of(cluster, browser)}
     for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         assert (await browser.post("/account/password", data=form, headers=headers)).status_code == 403
+
+
+async def test_only_a_bearer_counts_as_sent_on_purpose(browser: httpx2.AsyncClient) -> None:
+    headers = {"Authorization": "Basic YTpi", "Origin": "http://evil.example"}
+    assert (await browser.post("/account/password", data={"password": "x" * 12}, headers=headers)).status_code == 403
 
 
 async def test_a_bearer_needs_no_form_token(client: Client) -> None:
@@ -128,7 +133,9 @@ async def test_every_answer_carries_the_security_headers(stranger: httpx2.AsyncC
     assert headers["referrer-policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("path", ["../app.py", "..%2f..%2fapp.py", "vendor/../../app.py", "nothing.css", "vendor"])
+@pytest.mark.parametrize(
+    "path", ["../app.py", "..%2f..%2fapp.py", "vendor/../../app.py", "nothing.css", "vendor", "a" * 300]
+)
 async def test_only_files_of_the_look_are_served(cluster: Cluster, path: str) -> None:
     agent = (await cluster.view()).agents[0]
     async with httpx2.AsyncClient(base_url=f"http://{agent.host}:{agent.port}") as direct:
@@ -160,6 +167,12 @@ async def test_a_one_megabyte_message_is_refused_with_a_sentence(client: Client)
     status, detail = await refused(client, "POST", path, json={"text": "x" * 1_000_000})
     assert status == 413
     assert "256 KiB" in detail
+
+
+async def test_a_five_megabyte_body_is_413_from_an_agent_itself(cluster: Cluster, client: Client) -> None:
+    agent = (await cluster.view()).agents[0]
+    direct = f"http://{agent.host}:{agent.port}/api/v1/conversations"
+    assert (await refused(client, "POST", direct, json={"title": "x" * 5_000_000}))[0] == 413
 
 
 async def test_a_five_megabyte_body_is_refused_by_the_gateway_with_a_problem(client: Client) -> None:
@@ -221,6 +234,12 @@ async def test_an_error_is_a_page_for_people_and_a_fragment_for_htmx(browser: ht
     assert (page.status_code, "<html" in page.text) == (404, True)
     fragment = await browser.get("/c/nothing", headers={"HX-Request": "true"})
     assert (fragment.status_code, "<html" in fragment.text, 'role="alert"' in fragment.text) == (404, False, True)
+
+
+@pytest.mark.parametrize("path", ["/login", "/account", "/control", "/api/v1/conversations", "/nowhere"])
+async def test_no_method_is_an_error_of_ours(stranger: httpx2.AsyncClient, path: str) -> None:
+    for method in ("OPTIONS", "HEAD", "PUT", "PATCH", "DELETE", "DANCE"):
+        assert (await stranger.request(method, path)).status_code in (200, 204, 401, 404, 405), method
 
 
 async def test_a_login_link_is_never_logged(cluster: Cluster, stranger: httpx2.AsyncClient) -> None:
