@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from appliance.cli.common import HOME, HomeOption, Place, out
+from appliance.cli.failures import LOOK_CLOSER
 from appliance.cli.progress import Patience
 from appliance.cli.talk import Talk
 from appliance.core.errors import BadInput, ModelError
@@ -67,7 +68,7 @@ class Printer:
             case "retrying":
                 out.print(f"\n{event['reason']} Trying again in {event['delay_s']:g} s", style="yellow", markup=False)
             case "waiting_for_store":
-                out.print(f"\nWaiting for {event['store']}: the question is kept", style="yellow")
+                out.print(f"\nWaiting for {event['store']}: the question is kept ({LOOK_CLOSER})", style="yellow")
             case "accepted" if event["queued"]:
                 out.print("Waiting for a free slot…", style="dim")
             case "done":

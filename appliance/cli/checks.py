@@ -3,88 +3,26 @@
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from collections.abc import Mapping
 
 import httpx2
 
 from appliance.cli.common import Place, make
 from appliance.cli.failures import sentence_of
-from appliance.cli.status import UNSUPERVISED, is_stopped, programs_of
+from appliance.cli.patient import Check, Finding, Mark, Patient
+from appliance.cli.status import UNSUPERVISED, is_stopped
 from appliance.core.errors import NexusError, SettingsError, StoreUnfit
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings
 from appliance.embedded.config import GATEWAY_PORT, is_free
-from appliance.embedded.lifecycle import Service, log_file
 from appliance.embedded.places import Home
 from appliance.embedded.processes import holder_of_port
 
 DISK_LOW_GB, DISK_FULL_GB = 2.0, 0.3
 CLOCK_OFF_S, BEAT_LATE_S = 1.0, 1.2
 _PATIENCE_S = 2.0
-Mark = Literal["good", "note", "bad"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line: what was looked at, how it is, and what to do."""
-
-    name: str
-    mark: Mark
-    said: str
-    advice: str = ""
-
-
-class Patient:
-    """What all checks share: one reading of the programs, and of the settings."""
-
-    def __init__(self, place: Place, services: dict[str, Service]) -> None:
-        self.place = place
-        self.services = services
-
-    @classmethod
-    def of(cls, place: Place) -> "Patient":
-        """Read the programs once."""
-        return cls(place, {service.name: service for service in programs_of(place.home)})
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings all programs are started with; SettingsError when one is refused."""
-        return self.place.settings
-
-    def make(self, command: str) -> str:
-        """Return the command that mends something here."""
-        return make(command, self.place.home)
-
-    def logs(self, name: str) -> str:
-        """Return the command that shows what a program wrote."""
-        return self.make(f"logs A={name}")
-
-    def why_dead(self, name: str) -> Finding | None:
-        """Say that a program is stopped, frozen or not there, and who sits on its port; None when it runs."""
-        service = self.services.get(name)
-        if service is None or not service.pid:
-            state = service.state if service else "not set up"
-            log = log_file(self.place.home, name)
-            stranger = self.stranger_on(name)
-            taken = f"; its port {self.place.config.ports[name]} is taken by {stranger}" if stranger else ""
-            advice = f"{self.make('up')}   (its log: {log})"
-            return Finding(name, "bad", f"{name} does not run ({state}{taken})", advice)
-        if is_stopped(service.pid):
-            return Finding(name, "bad", f"{name} is frozen (pid {service.pid})", f"kill -CONT {service.pid}")
-        return None
-
-    def stranger_on(self, name: str) -> str | None:
-        """Name who listens on the port of a program that does not run; None when it is free."""
-        port = self.place.config.ports.get(name)
-        return None if port is None or is_free(port) else holder_of_port(port) or "another program"
-
-
-Check = Callable[[Patient], Awaitable[list[Finding]]]
 
 
 async def process_manager(patient: Patient) -> list[Finding]:
@@ -188,7 +126,7 @@ async def gateway(patient: Patient) -> list[Finding]:
     """Does the gateway listen where the URL says, or does a stranger?"""
     port = patient.place.config.ports["gateway"]
     dead = patient.why_dead("gateway")
-    if dead and not is_free(port):
+    if dead and not patient.runs("gateway") and patient.stranger_on("gateway"):
         advice = f"end it, or take another port: {patient.make('up')} ARGS='--port {port + 1}'"
         return [Finding("gateway", "bad", f"port {port} is taken by {patient.stranger_on('gateway')}", advice)]
     if dead:
@@ -243,7 +181,9 @@ async def clock(patient: Patient) -> list[Finding]:
         return []
     finally:
         await client.aclose()
-    return judge_clock(time.time() - view.redis_time, [it.beat_age_s for it in view.agents if it.boot_alive])
+    # A frozen agent is a culprit of its own, no sign of a slow clock.
+    going = [it for it in view.agents if it.boot_alive and not is_stopped(it.keeper_pid)]
+    return judge_clock(time.time() - view.redis_time, [it.beat_age_s for it in going])
 
 
 def judge_clock(off_s: float, beat_ages_s: list[float]) -> list[Finding]:
@@ -264,10 +204,18 @@ async def settings(patient: Patient) -> list[Finding]:
     try:
         _ = patient.settings
     except SettingsError as error:
-        name = error.detail.partition(":")[0]
-        kept = "it was said in this shell" if name in os.environ else f"it is kept in {patient.place.home.config}"
-        return [Finding("settings", "bad", f"{error.detail} ({kept})", f"unset {name}; {name}= {patient.make('up')}")]
+        return [Finding("settings", "bad", *refusal(error, os.environ, patient.place))]
     return [Finding("settings", "good", "all accepted")]
+
+
+def refusal(error: SettingsError, shell: Mapping[str, str], place: Place) -> tuple[str, str]:
+    """Return where a refused setting was said, and the command that ends it."""
+    name = error.detail.partition(":")[0]
+    if name in shell:
+        return f"{error.detail} (said in this shell)", f"unset {name}"
+    field = Settings.model_fields.get(name.lower())
+    value = f"{name}={field.default}" if field else f"{name}=…"
+    return f"{error.detail} (kept in {place.home.config})", f"{value} {make('up', place.home)}"
 
 
 async def carry_out(check: Check, patient: Patient) -> list[Finding]:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli.checks import CHECKS, Finding, Patient, carry_out, first_port, room_at
+from appliance.cli.checks import CHECKS, carry_out, first_port, room_at
 from appliance.cli.common import HOME, HomeOption, Place, home_at, make, out
+from appliance.cli.patient import Finding, Patient
 from appliance.cli.progress import Patience
 from appliance.core.errors import CannotStart
 from appliance.embedded.places import Home

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.checks import Patient, disk
+from appliance.cli.checks import disk
 from appliance.cli.common import Place
+from appliance.cli.patient import Patient
 from appliance.core.errors import StoreUnfit
 from appliance.core.redis import Redis
 from appliance.core.settings import load
