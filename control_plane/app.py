@@ -54,7 +54,7 @@ def application(config: Settings) -> ASGIApp:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    config = settings.load()
+    config = settings.load("control")
     logs.configure(config.log_level, program="control-plane")
     served = uvicorn.Config(
         application(config),

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from appliance.core.acl import RedisUser
 from appliance.core.postgres import migrate, wait_until_answering
 from appliance.core.settings import Settings, load
 from appliance.embedded import postgres, redis
 from appliance.embedded.places import Home
 from appliance.embedded.programs import Program, free_port, start, stop, wait_ready
-from appliance.embedded.secrets import generate_missing, read_secret
+from appliance.embedded.secrets import GENERATED, generate_missing, read_secret
 from tests.waiting import PATIENCE_S
 
 
@@ -35,7 +36,10 @@ class Stores:
         generate_missing(self.home.secrets)
         postgres_port, redis_port = free_port(), free_port()
         await asyncio.to_thread(postgres.initialise, self.home)
-        redis.configure(self.home, redis_port)
+        # The auditor of tests/faults asks in which order transactions were committed.
+        with (self.home.data / "postgres" / "postgresql.auto.conf").open("a") as config:
+            config.write("track_commit_timestamp = on\n")
+        redis.configure(self.home, redis_port, prefix="t*:")  # several clusters share it, each with a prefix of its own
         self.programs = {
             "postgres": postgres.postgres(self.home, postgres_port),
             "redis": redis.redis(self.home, redis_port),
@@ -75,14 +79,10 @@ class Stores:
         await migrate(own, "pre")
         return own
 
-    def settings(self, **more: Any) -> Settings:
-        """Return settings that reach these stores."""
-        return load(
-            **self.urls | more,
-            redis_password=read_secret(self.home.secrets, "redis_password"),
-            postgres_password=read_secret(self.home.secrets, "postgres_password"),
-            cluster_secret=read_secret(self.home.secrets, "cluster_secret"),
-        )
+    def settings(self, redis_user: RedisUser = "admin", **more: Any) -> Settings:
+        """Return settings that reach these stores: as `admin`, who may do what no program may, or as one of those."""
+        secrets = {name: read_secret(self.home.secrets, name) for name in GENERATED}
+        return load(redis_user, **self.urls | secrets | more)
 
     def environment(self) -> dict[str, str]:
         """Return what a program needs to reach these stores; secrets stay in files."""

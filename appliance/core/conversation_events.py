@@ -64,7 +64,7 @@ class ConversationEvents:
         generation, gap_ms, agent_before, first_id = await self._redis.call(
             "open_attempt",
             self._of(conversation),
-            [turn, attempt, agent, EVENTS_TTL_S, EVENTS_MAX, mode, kind, _encode(data)],
+            [self._keys.generation, turn, attempt, agent, EVENTS_TTL_S, EVENTS_MAX, mode, kind, _encode(data)],
         )
         cursor = f"{generation}-{before(first_id)}" if first_id else ""
         return Opened(cursor=cursor, gap_ms=int(gap_ms), agent_before=agent_before)
@@ -77,14 +77,15 @@ class ConversationEvents:
         Raises:
             StaleAttempt: another attempt is current. NoAttempt: Redis lost it; re-read the row and resume.
         """
-        pairs: list[str | int | float | bytes] = []
+        args: list[str | int | float | bytes] = [self._keys.generation, turn, attempt, EVENTS_TTL_S, EVENTS_MAX]
         for kind, data in events:
-            pairs += [kind, _encode(data)]
-        await self._redis.call("append", self._of(conversation), [turn, attempt, EVENTS_TTL_S, EVENTS_MAX, *pairs])
+            args += [kind, _encode(data)]
+        await self._redis.call("append", self._of(conversation), args)
 
     async def position(self, conversation: str, turn: str = "") -> Position:
         """Return where the stream stands, and where `turn`'s events begin."""
-        generation, first, last, start = await self._redis.call("position", self._of(conversation), [turn])
+        keys = [*self._of(conversation), self._keys.generation]
+        generation, first, last, start = await self._redis.call("position", keys, [turn], reads=True)
         return Position(generation=generation, first=first, last=last, turn_start=before(start) if start else "")
 
     async def since(self, conversation: str, generation: str, stream_id: str) -> list[Event]:
@@ -108,7 +109,7 @@ class ConversationEvents:
         return self._keys.events(conversation)
 
     def _of(self, conversation: str) -> list[str]:
-        return [self._keys.events(conversation), self._keys.attempts(conversation), self._keys.generation]
+        return [self._keys.events(conversation), self._keys.attempts(conversation)]
 
 
 def event(generation: str, entry: tuple[str, dict[str, str]]) -> Event:

@@ -13,7 +13,10 @@ NexusError
 │   └── DuplicateAgent      another live process uses this agent id
 ├── Overloaded 429
 ├── StoreAway 503           Redis or PostgreSQL does not answer: catch this for "try again soon"
-│   └── NoGeneration        Redis lost its data and is not initialised yet
+│   ├── NoGeneration        Redis lost its data and is not initialised yet
+│   └── StoreDenies         Redis denies it to this program's user: its rules, or whoever asks, are wrong
+├── Leaving 503             this agent is being stopped: another one takes it
+├── TooFewAgents 503        no new conversation may begin now: the detail says what lifts it
 ├── CannotStart             the appliance cannot run here: the detail says what mends it
 ├── SettingsError           refused at start, with what to change
 │   └── StoreUnfit          a store's version or modules do not serve
@@ -116,6 +119,24 @@ class StoreAway(NexusError):
 
 class NoGeneration(StoreAway):
     """Redis is empty and is being set up again."""
+
+
+class StoreDenies(StoreAway):
+    """Redis denies this to the user the program signed in as; `ACL LOG` in Redis tells more."""
+
+
+class Leaving(NexusError):
+    """This agent is being stopped; the others serve you."""
+
+    status = 503
+    retryable = True
+
+
+class TooFewAgents(NexusError):
+    """Too few agents can be reached to begin a new conversation; existing ones go on."""
+
+    status = 503
+    retryable = True
 
 
 class CannotStart(NexusError):

@@ -7,7 +7,7 @@ A Redis await must never be cancelled (a half-read reply belongs to the next cal
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
@@ -16,10 +16,11 @@ import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from appliance.core.errors import NoAttempt, NoGeneration, StaleAttempt, StaleEpoch, StoreAway, StoreUnfit
+from appliance.core import acl, logs
+from appliance.core.errors import NoAttempt, NoGeneration, StaleAttempt, StaleEpoch, StoreAway, StoreDenies, StoreUnfit
 from appliance.core.keys import Keys
 from appliance.core.settings import CONTROL_CALL_S, Settings
 
@@ -35,6 +36,10 @@ _REFUSALS = {
 # Loading, a long script, a full disk, no memory, a replica: conditions of the store, not of the call.
 _CANNOT_SERVE = {"LOADING", "BUSY", "MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"}
 _MODULES = {"ReJSON": "JSON", "search": "search"}
+# What Redis says without our library, or with that of an older version, whose reads were not known to be reads.
+_NO_LIBRARY = ("Function not found", "using *_ro command")
+log = logs.get("redis")
+_denied: set[tuple[str, str]] = set()
 
 
 class Redis:
@@ -42,33 +47,49 @@ class Redis:
 
     def __init__(self, settings: Settings) -> None:
         self.keys = Keys(settings.redis_key_prefix)
+        self._may_load = acl.may_load(settings.redis_user)
         self.ctl = _client(settings, timeout_s=CONTROL_CALL_S)
         self.data = _client(settings, timeout_s=DATA_CALL_S)
         self.block = _client(settings, timeout_s=BLOCK_S + DATA_CALL_S)
 
     async def call(
-        self, function: str, keys: list[str], args: list[str | int | float | bytes], *, control: bool = False
+        self,
+        function: str,
+        keys: list[str],
+        args: list[str | int | float | bytes],
+        *,
+        control: bool = False,
+        reads: bool = False,
     ) -> Any:
-        """Call one function of the library; load the library first if this Redis does not have it.
+        """Call one function of the library; `reads` one that only reads, for which reading rights suffice.
+
+        If this Redis does not have the library, it is loaded by whoever may (`acl.may_load`).
 
         Raises:
-            StoreAway: Redis does not answer. NoGeneration: it is empty.
-            StaleEpoch, StaleAttempt, NoAttempt: the function refused.
+            StoreAway: Redis does not answer, or still waits for the library. NoGeneration: it is empty.
+            StoreDenies: this user may not. StaleEpoch, StaleAttempt, NoAttempt: the function refused.
         """
         client = self.ctl if control else self.data
+        command = client.fcall_ro if reads else client.fcall
         try:
-            async with answering():
-                try:
-                    return await client.fcall(function, len(keys), *keys, *args)
-                except ResponseError as error:
-                    if "Function not found" not in str(error):
-                        raise
-                await self.load_library()
-                return await client.fcall(function, len(keys), *keys, *args)
+            async with answering(function):
+                return await self._with_library(lambda: command(function, len(keys), *keys, *args))
         except StoreAway:
             # A restarted Redis left every idle connection dead: one call finds out, not each of them.
             await client.connection_pool.disconnect(inuse_connections=False)
             raise
+
+    async def _with_library(self, made: Callable[[], Awaitable[Any]]) -> Any:
+        """Make a call; without the library a second time, once it is loaded."""
+        try:
+            return await made()
+        except ResponseError as error:
+            if not any(sign in str(error) for sign in _NO_LIBRARY):
+                raise
+        if not self._may_load:
+            raise StoreAway("Redis waits for a keeper to load its functions")
+        await self.load_library()
+        return await made()
 
     async def load_library(self) -> None:
         """Load or replace the function library; safe at any time, also from several processes."""
@@ -109,6 +130,7 @@ class Redis:
 def _client(settings: Settings, timeout_s: float) -> aioredis.Redis:
     client: aioredis.Redis = aioredis.Redis.from_url(
         settings.redis_url.replace("redis://", "rediss://") if settings.redis_tls else settings.redis_url,
+        username=settings.redis_user or None,
         password=settings.redis_password.get_secret_value() or None,
         socket_timeout=timeout_s,
         socket_connect_timeout=min(timeout_s, 1.0),
@@ -120,21 +142,36 @@ def _client(settings: Settings, timeout_s: float) -> aioredis.Redis:
 
 
 @asynccontextmanager
-async def answering() -> AsyncIterator[None]:
-    """Translate redis-py's errors into ours."""
+async def answering(what: str = "a command") -> AsyncIterator[None]:
+    """Translate redis-py's errors into ours; `what` is named in the log when Redis denies it."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise StoreAway("Redis does not answer", cause=type(error).__name__) from error
     except ResponseError as error:
-        code = str(error).split(" ", 1)[0]
-        if code in _REFUSALS:
-            raise _REFUSALS[code]() from None
-        if code in _CANNOT_SERVE:
-            raise StoreAway("Redis cannot serve at the moment", cause=code) from None
-        raise
+        raise _meaning(error, what) from None
     except RedisError as error:
         raise StoreAway("Redis does not answer", cause=str(error)) from error
+
+
+def _meaning(error: ResponseError, what: str) -> Exception:
+    """Return our error for an answer of Redis; the answer itself when it has none."""
+    code = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
+    if code in _REFUSALS:
+        return _REFUSALS[code]()
+    if isinstance(error, NoPermissionError) or "ACL failure in script" in str(error):
+        _log_denied(what, str(error))
+        return StoreDenies(command=what)
+    if code in _CANNOT_SERVE:
+        return StoreAway("Redis cannot serve at the moment", cause=code)
+    return error
+
+
+def _log_denied(what: str, said: str) -> None:
+    """Log a denial once; Redis counts all of them (ACL LOG)."""
+    if (what, said) not in _denied:
+        _denied.add((what, said))
+        log.error("redis_denied", command=what, answer=said)
 
 
 def library_source() -> str:

@@ -6,7 +6,9 @@ lower-case name in the folder `NEXUS_SECRETS_DIR`, so that they never stand in a
 
 import os
 import uuid
-from typing import Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -20,10 +22,48 @@ LEASE_S = 2.0
 """Lease of the primary and life of a boot key, by Redis' clock."""
 CONTROL_CALL_S = 0.3
 """Time-out of a control call to Redis: `BEAT_S + 2 * CONTROL_CALL_S <= 0.8 * LEASE_S`."""
-HANG_BOUND_S = 3.7
-"""Worst case of a hang: lease + poll + probe and vote + stagger + commit + take-over + gateway (PROTOCOLS 6.1)."""
-SOLE_SURVIVOR_BOUND_S = 2 * LEASE_S + 0.5
-"""Worst case when a single agent is left."""
+_AFTER_THE_LEASE = {
+    "poll": 0.25,
+    "probe and vote": 0.2,
+    "stagger": 0.15,
+    "commit": 0.05,
+    "a fenced session that hangs": 0.5,
+    "take-over": 0.2,
+    "gateway": 0.35,
+}
+"""What a hang costs beside the lease, in seconds (PROTOCOLS 6.1, 6.2)."""
+_SOLE_SURVIVOR_S = 0.5
+
+
+KEY_PREFIX = "nexus:"
+
+
+class Bound(NamedTuple):
+    """The longest that a failover of one kind can take."""
+
+    what: str
+    seconds: float
+    arithmetic: str
+
+
+def worst_cases(lease_s: float = LEASE_S) -> tuple[Bound, ...]:
+    """Return the bounds of a failover with the sums they come from: a hang, and a sole survivor. Pure."""
+    hang = {"lease": lease_s} | _AFTER_THE_LEASE
+    hang_s, sole_s = round(sum(hang.values()), 2), 2 * lease_s + _SOLE_SURVIVOR_S
+    parts = " + ".join(f"{what} {seconds}" for what, seconds in hang.items())
+    return (
+        Bound("a hang", hang_s, f"{parts} = {hang_s} s"),
+        Bound("a sole survivor", sole_s, f"2 x {lease_s} s + {_SOLE_SURVIVOR_S} s = {sole_s} s"),
+    )
+
+
+def broken_promise(promised_s: float, bounds: tuple[Bound, ...]) -> str | None:
+    """Return why `promised_s` cannot be kept, with the arithmetic; None when it can. Pure."""
+    worst_s = max(bound.seconds for bound in bounds)
+    if promised_s >= worst_s:
+        return None
+    sums = "; ".join(f"{bound.what} takes up to {bound.arithmetic}" for bound in bounds)
+    return f"{promised_s} s cannot be kept: {sums}; set it to {worst_s} or more"
 
 
 class Settings(BaseSettings):
@@ -46,7 +86,9 @@ class Settings(BaseSettings):
     cluster_election_timeout: float = Field(default=5.0, gt=0)
     """Promised bound in seconds for replacing a primary; settings whose worst case exceeds it are refused."""
     cluster_min_secondaries: int = Field(default=1, ge=0)
-    """Below this many reachable secondaries a primary stops accepting new conversations (from order 2 on)."""
+    """Once a primary has had this many reachable secondaries and has fewer, no new conversation begins; 0 lifts it."""
+    cluster_drain_timeout: float = Field(default=10.0, ge=0, le=600)
+    """Seconds an agent that is asked to end (SIGTERM) lets its turns go on before it hands them to the others."""
     cluster_working_memory_ttl: int = Field(default=3600, ge=60)
     """Seconds a conversation's working memory stays in Redis after its last use."""
     cluster_secret: SecretStr = SecretStr("")
@@ -54,11 +96,13 @@ class Settings(BaseSettings):
 
     redis_url: str = "redis://localhost:6379"
     """Address of Redis 8 (or Redis Stack 7.4) with JSON and search."""
+    redis_user: str = ""
+    """User of Redis; a program that is given the secret `redis_ROLE_password` signs in as that of its role instead."""
     redis_password: SecretStr = SecretStr("")
     """Redis password; never logged."""
     redis_tls: bool = False
     """Use TLS to Redis."""
-    redis_key_prefix: str = "nexus:"
+    redis_key_prefix: str = KEY_PREFIX
     """Put before every key. `{name}:` keeps all keys in one slot of a Redis Cluster."""
 
     postgres_url: str = "postgresql://nexus@localhost:5432/nexus"
@@ -130,13 +174,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keeps_its_promise(self) -> Self:
         """Refuse an election bound that the fixed lease cannot keep, with the arithmetic (PROTOCOLS 6.1)."""
-        worst = max(HANG_BOUND_S, SOLE_SURVIVOR_BOUND_S)
-        if self.cluster_election_timeout < worst:
-            raise ValueError(
-                f"cluster_election_timeout {self.cluster_election_timeout} s cannot be kept: a hang takes up to "
-                f"{HANG_BOUND_S} s and a sole survivor 2 x {LEASE_S} s + 0.5 s = {SOLE_SURVIVOR_BOUND_S} s; "
-                f"set it to {worst} or more"
-            )
+        if why := broken_promise(self.cluster_election_timeout, worst_cases()):
+            raise ValueError(f"cluster_election_timeout {why}")
         return self
 
     def model_names(self) -> tuple[str, ...]:
@@ -147,17 +186,29 @@ class Settings(BaseSettings):
         return tuple(names)
 
 
-def load(**overrides: object) -> Settings:
+def load(role: str = "", **overrides: object) -> Settings:
     """Read settings from the environment and the secrets folder.
+
+    `role` is what a program is to Redis (`acl.RedisUser`): one that runs user work must not get its keeper's rights.
 
     Raises:
         SettingsError: a value cannot be used; the message names the variable and what to change.
     """
+    folder = os.environ.get("NEXUS_SECRETS_DIR")
     try:
-        return Settings(_secrets_dir=os.environ.get("NEXUS_SECRETS_DIR"), **overrides)  # type: ignore[call-arg, arg-type]
+        return Settings(_secrets_dir=folder, **overrides | _own_login(role, folder, overrides))  # type: ignore[call-arg, arg-type]
     except ValidationError as error:
         lines = [
             f"{'_'.join(map(str, e['loc'])).upper() or 'SETTINGS'}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         ]
         raise SettingsError("; ".join(lines)) from None
+
+
+def _own_login(role: str, folder: str | None, given: Mapping[str, object]) -> dict[str, object]:
+    """Return user and password of a role; nothing where there is no secret for it, as in a Redis without our users."""
+    name = f"redis_{role}_password"
+    password = given.get(name)
+    if password is None and folder is not None and (file := Path(folder) / name).is_file():
+        password = file.read_text().strip()
+    return {"redis_user": role, "redis_password": password} if password else {}

@@ -23,7 +23,7 @@ GATEWAY_PORT = 8080
 _PREFERRED = {"gateway": GATEWAY_PORT, "control-plane": 18081, "postgres": 18432, "redis": 18379, "model": 18434}
 _AGENT_PORTS, _LIVENESS_PORTS = 18101, 18301
 _OURS = {"cluster_agent_id", "agent_host", "agent_port", "liveness_port", "control_plane_host", "control_plane_port"}
-_OURS |= {"redis_url", "redis_tls", "redis_key_prefix", "postgres_url", "public_url"}
+_OURS |= {"redis_url", "redis_tls", "redis_user", "redis_key_prefix", "postgres_url", "public_url"}
 _SECRET_SETTINGS = ("anthropic_api_key", "model_api_key")
 
 
@@ -154,7 +154,7 @@ def settings_of(home: Home, config: Config) -> Settings:
         SettingsError: something the user set cannot be used.
     """
     secrets = {file.name: file.read_text().strip() for file in home.secrets.iterdir() if file.name[0] != "."}
-    return load(**addresses(config), **secrets)
+    return load("operator", **addresses(config) | secrets)
 
 
 def agent_environment(config: Config, agent: str) -> dict[str, str]:

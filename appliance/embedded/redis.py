@@ -1,19 +1,25 @@
-"""Redis 8 with JSON and search out of two wheels, append-only, on loopback, behind a password."""
+"""Redis 8 with JSON and search out of two wheels, append-only, on loopback, with one user per role."""
 
+import hashlib
 import socket
 
+from appliance.core import acl
+from appliance.core.keys import Keys
+from appliance.core.settings import KEY_PREFIX
 from appliance.embedded.places import Home, redis_modules, redis_server
 from appliance.embedded.programs import Program
 from appliance.embedded.secrets import read_secret, write_private
 
 
-def configure(home: Home, port: int) -> None:
-    """Write the configuration, password included, to a file only its owner may read."""
+def configure(home: Home, port: int, prefix: str = KEY_PREFIX) -> None:
+    """Write the configuration and the users, whose rules hold for keys under `prefix`, for their owner's eyes only."""
     (home.data / "redis").mkdir(mode=0o700, exist_ok=True)
+    passwords = {user: read_secret(home.secrets, f"redis_{user}_password") for user in acl.USERS}
+    write_private(home.run / "redis.acl", acl.acl_file(Keys(prefix), passwords))
     lines = [
         f"port {port}",
         "bind 127.0.0.1",
-        f'requirepass "{read_secret(home.secrets, "redis_password")}"',
+        f'aclfile "{home.run / "redis.acl"}"',
         f'dir "{home.data / "redis"}"',
         "appendonly yes",
         "appendfsync everysec",
@@ -27,10 +33,13 @@ def configure(home: Home, port: int) -> None:
 
 def redis(home: Home, port: int) -> Program:
     """The server of a configured home."""
+    configuration = (home.run / "redis.conf").read_bytes() + (home.run / "redis.acl").read_bytes()
     return Program(
         name="redis",
         argv=(str(redis_server()), str(home.run / "redis.conf")),
         cwd=home.data,
+        # Redis reads both only when it starts: another content is another program, which `up` starts anew.
+        env={"NEXUS_CONFIGURATION": hashlib.sha256(configuration).hexdigest()[:16]},
         check=lambda: _is_ready(home, port),
         stop_within_s=30,
     )
@@ -38,7 +47,7 @@ def redis(home: Home, port: int) -> Program:
 
 def _is_ready(home: Home, port: int) -> str | None:
     """Speak the few words of the protocol that tell a loaded server from a loading one or a stranger."""
-    words = f"AUTH {read_secret(home.secrets, 'redis_password')}\r\nPING\r\n"
+    words = f"AUTH operator {read_secret(home.secrets, 'redis_operator_password')}\r\nPING\r\n"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(words.encode())
@@ -50,5 +59,5 @@ def _is_ready(home: Home, port: int) -> str | None:
 
 
 def redis_url(port: int) -> str:
-    """The address programs are given; the password is in the secrets folder."""
+    """The address programs are given; the passwords are in the secrets folder."""
     return f"redis://127.0.0.1:{port}"

@@ -4,8 +4,14 @@ import os
 import secrets
 from pathlib import Path
 
-GENERATED = ("redis_password", "postgres_password", "cluster_secret")
-"""Named like the settings they fill (`NEXUS_SECRETS_DIR`)."""
+from appliance.core.acl import USERS
+
+GENERATED = ("postgres_password", "cluster_secret", *(f"redis_{user}_password" for user in USERS))
+"""Named like the settings they fill (`NEXUS_SECRETS_DIR`); a program takes the Redis password of its own role.
+
+All programs of a home are one user of this machine and share the folder: the roles stop mistakes, forgeries by stale
+code and whatever only got hold of a connection, not a process that reads another's secret.
+"""
 
 
 def write_private(path: Path, text: str) -> None:
@@ -21,6 +27,7 @@ def write_private(path: Path, text: str) -> None:
 
 def generate_missing(folder: Path) -> None:
     """Give every secret that has no value yet a random one; existing ones stay."""
+    (folder / "redis_password").unlink(missing_ok=True)  # of homes from before one user per role; opens nothing now
     for name in GENERATED:
         if not (folder / name).exists():
             write_private(folder / name, secrets.token_urlsafe(32))

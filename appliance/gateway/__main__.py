@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where nginx reads and writes")
     parser.add_argument("--listen", required=True, help="address:port")
     parser.add_argument("--nginx", default="nginx", help="the nginx program")
-    settings = load()
+    settings = load("gateway")
     logs.configure(settings.log_level, program="gateway")
     sys.exit(asyncio.run(run(parser.parse_args(), settings)))
 

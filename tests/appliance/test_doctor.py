@@ -102,13 +102,13 @@ async def test_a_full_disk_is_said(
 
 
 async def test_secrets_that_others_may_read_are_said(appliance: Appliance) -> None:
-    secret = appliance.home / "secrets" / "redis_password"
+    secret = appliance.home / "secrets" / "redis_runner_password"
     secret.chmod(0o644)
     try:
         found = (await appliance.doctor())["secrets"]
     finally:
         secret.chmod(0o600)
-    assert "redis_password" in found["said"]
+    assert "redis_runner_password" in found["said"]
     assert found["advice"].startswith("chmod")
 
 

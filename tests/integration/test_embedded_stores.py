@@ -1,17 +1,21 @@
 """The stores as the embedded runtime makes them: what they allow, and what an interrupted start leaves."""
 
 import asyncio
+import signal
 import stat
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from appliance.core.records import Agent, Status
 from appliance.core.redis import Redis
+from appliance.core.registry import Registry
 from appliance.embedded import postgres
 from appliance.embedded.places import Home
 from appliance.embedded.secrets import generate_missing, read_secret
 from tests.stores import Stores
+from tests.waiting import wait_until
 
 
 async def test_postgres_wants_the_password_and_its_role_owns_nothing_but_its_database(stores: Stores) -> None:
@@ -65,3 +69,25 @@ async def test_a_half_made_database_is_made_anew_and_a_whole_one_is_left_alone(t
     assert not (home.data / "postgres.new").exists()
     assert (home.data / "postgres" / "global" / "pg_control").stat().st_mtime_ns == made
     assert stat.S_IMODE((home.data / "postgres").stat().st_mode) == 0o700
+
+
+async def test_what_functions_wrote_survives_a_kill_of_redis() -> None:
+    """Redis replays its file as the user `default`: without rights it would refuse every function's effect."""
+    own = Stores()
+    try:
+        await own.start()
+        redis = Redis(own.settings("keeper", redis_key_prefix="t1:"))
+        registry = Registry(redis)
+        await registry.initialise("g1", 7)
+        await registry.beat(Agent(id="agent-1", boot="b1", status=Status.ACTIVE))
+        admin = Redis(own.settings())
+        await admin.data.waitaof(1, 0, 5000)
+        await admin.aclose()
+        own.signal("redis", signal.SIGKILL)
+        await own.start_one("redis")
+
+        view = await wait_until(registry.view, of="an answer of the restarted Redis")
+        assert (view.generation, view.epoch, [agent.id for agent in view.agents]) == ("g1", 7, ["agent-1"])
+        await redis.aclose()
+    finally:
+        await asyncio.to_thread(own.close)
