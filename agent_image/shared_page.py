@@ -25,7 +25,7 @@ def _field(offset: int, form: str) -> Any:
 
 
 class SharedPage:
-    """Runner → tick, load, queued, lag, status; keeper → role, epoch, lease deadline."""
+    """Runner → tick, load, queued, lag, status, drained, reigning; keeper → role, epoch, lease and drain deadline."""
 
     loop_tick: float = _field(0, "d")
     """CLOCK_BOOTTIME seconds of the runner's last turn of its event loop."""
@@ -37,6 +37,12 @@ class SharedPage:
     """CLOCK_BOOTTIME seconds until which this agent may act as primary."""
     _status: int = _field(48, "q")
     _role: int = _field(56, "q")
+    drain_deadline: float = _field(64, "d")
+    """Keeper → runner: CLOCK_BOOTTIME seconds until which running turns may go on; 0 = not draining."""
+    drained: int = _field(72, "q")
+    """Runner → keeper: 1 = nothing runs here any more; everything was finished or handed back."""
+    reigning: int = _field(80, "q")
+    """Runner → keeper: 1 while the loops of a primary run."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -52,7 +52,8 @@ class Child:
                 await asyncio.sleep(pause_s)
 
     async def _live(self, boot: str) -> int:
-        self._page.status, self._page.load, self._page.queued = Status.STARTING, 0, 0
+        page = self._page
+        page.status, page.load, page.queued, page.reigning, page.drained = Status.STARTING, 0, 0, 0, 0
         # Spawned from the main thread: the runner asks to be killed when this thread ends (PR_SET_PDEATHSIG).
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "agent_image.runner", boot, str(self._page.descriptor), str(self._port),
@@ -60,7 +61,7 @@ class Child:
         )  # fmt: skip
         log.info("runner_started", boot=boot, pid=self._process.pid)
         code = await self._process.wait()
-        self._page.status = Status.FAILED
+        self._page.status, self._page.reigning = Status.FAILED, 0
         return code
 
     async def stop(self) -> None:

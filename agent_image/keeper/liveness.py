@@ -30,6 +30,8 @@ class Hello(msgspec.Struct, frozen=True):
     boot: str
     epoch: int
     role: str
+    holds: bool = False
+    """Whether it holds the lease of its epoch and may act on it."""
 
 
 class Liveness:

@@ -11,14 +11,20 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from agent_image.keeper.beacon import Beacon
+from agent_image.keeper.candidate import Candidate
 from agent_image.keeper.child import Child
 from agent_image.keeper.liveness import Hello, Liveness
+from agent_image.keeper.orders import Orders
+from agent_image.keeper.parts import Parts
+from agent_image.keeper.promotion import Promotion
+from agent_image.keeper.seat import Seat
+from agent_image.keeper.stall import Stall
+from agent_image.keeper.tilt import Tilt
 from agent_image.keeper.watch import Watch
 from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
-from appliance.core.clock import monotonic
 from appliance.core.election import Election
-from appliance.core.errors import DuplicateAgent, SettingsError, StoreAway
+from appliance.core.errors import DuplicateAgent, NexusError, SettingsError, StoreAway
 from appliance.core.health import EOF_WINDOW_S
 from appliance.core.postgres import Postgres
 from appliance.core.records import Agent, Role, Status
@@ -31,11 +37,9 @@ from appliance.core.version import VERSION
 log = logs.get("keeper")
 T = TypeVar("T")
 _STORE_RETRY_S = 0.5
-_OWN_LIFE_S = 1.0
+_STANDING_S = 1.0
 HAND_BACK_S = 3.0
 """Seconds the end of a keeper waits for the stores, after its runner has ended."""
-STALL_S = {True: 3.0, False: 10.0}
-"""Seconds without a turn of the runner's loop after which it is killed: for a primary, for others."""
 
 
 class Keeper:
@@ -47,20 +51,33 @@ class Keeper:
         self._port = config.agent_port or _free_port(config.agent_host)
         self._page = SharedPage.create()
         self._child = Child(self._page, self._port)
-        self._redis = Redis(config)
-        self._postgres = Postgres(config, application=f"keeper {config.cluster_agent_id}")
-        self._ledger = TaskLedger(self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=1)
-        self._registry = Registry(self._redis)
         self._liveness = Liveness(config, self._hello)
-        self._beacon = Beacon(
-            self._registry,
-            Election(self._redis, self._postgres),
-            self._page,
-            self._describe,
-            electable=config.cluster_role in ("auto", "primary"),
-        )
-        self._watch = Watch(
-            config.cluster_agent_id, self._registry, self._ledger, self._liveness, lambda: bool(self._beacon.tilt)
+        self._parts = self._built(config)
+        self._ledger, self._seat, self._registry = self._parts.ledger, self._parts.seat, self._parts.registry
+        self._stall = Stall(self._parts, self._child)
+        self._beacon = Beacon(self._parts, lambda: self._stall.lease_may_not_go_on)
+        self._watch = Watch(config.cluster_agent_id, self._parts)
+        promotion = Promotion(self._parts, self._watch.carry_out)
+        self._candidate = Candidate(self._parts, promotion, self._watch.see)
+        self._watch.tell(self._candidate.suspect)
+        self._orders = Orders(self._parts)
+
+    def _built(self, config: Settings) -> Parts:
+        redis = Redis(config)
+        postgres = Postgres(config, application=f"keeper {config.cluster_agent_id}")
+        election = Election(redis, postgres)
+        idle = Role.STANDBY if config.cluster_role == "standby" else Role.SECONDARY
+        return Parts(
+            describe=self._describe,
+            redis=redis,
+            postgres=postgres,
+            registry=Registry(redis),
+            ledger=TaskLedger(postgres, turn_timeout_s=config.model_turn_timeout, max_queued=1),
+            election=election,
+            liveness=self._liveness,
+            page=self._page,
+            seat=Seat(config.cluster_agent_id, election, self._page, idle_role=idle),
+            tilt=Tilt(),
         )
 
     async def run(self) -> None:
@@ -69,9 +86,10 @@ class Keeper:
         Raises:
             SettingsError: a store does not serve. DuplicateAgent: this id is in use.
         """
-        await self._postgres.open()
-        log.info("stores_checked", redis=await _patiently(self._redis.check), library=await self._load_library())
+        await self._parts.postgres.open()
+        log.info("stores_checked", redis=await _patiently(self._parts.redis.check), library=await self._load_library())
         await _patiently(self._refuse_duplicate)
+        await _patiently(self._distrust_own_start)
         await self._liveness.start()
         # Until here there is nothing to hand back, so a signal simply ends a keeper that waits for its stores.
         stopped = asyncio.Event()
@@ -83,26 +101,35 @@ class Keeper:
                     loops.create_task(self._child.run(self._register, self._ended), name="runner"),
                     loops.create_task(self._beacon.run(), name="beacon"),
                     loops.create_task(self._watch.run(), name="watch"),
-                    loops.create_task(self._check_own_life(), name="own life"),
+                    loops.create_task(self._candidate.run(), name="candidate"),
+                    loops.create_task(self._stall.run(), name="stall"),
+                    loops.create_task(self._orders.run(), name="orders"),
+                    loops.create_task(self._ask_postgres(), name="standing"),
                 ]
                 await stopped.wait()
                 await self._stop(living)
         finally:
-            await self._postgres.aclose()
-            await self._redis.aclose()
+            await self._parts.postgres.aclose()
+            await self._parts.redis.aclose()
 
     async def _stop(self, living: list[asyncio.Task[None]]) -> None:
+        """Drain, end the runner, hand back what is left; with the stores away the others find the boot silent."""
         runner, *others = living
+        await self._orders.drain(self._config.cluster_drain_timeout)
         await self._child.stop()
-        # Hands the boot's work back; with the stores away the others will do it once they find the boot silent.
         await asyncio.wait({runner}, timeout=HAND_BACK_S)
         for task in (runner, *others):
             task.cancel()
         await self._liveness.close()
         log.info("keeper_stopped")
 
+    async def _distrust_own_start(self) -> None:
+        """Vote only after a lease's time if somebody may hold one: Redis may have been away until a moment ago."""
+        if (await self._parts.election.standing("")).holder_lives:
+            self._parts.tilt.begin_in_tilt()
+
     async def _load_library(self) -> str:
-        await _patiently(self._redis.load_library)
+        await _patiently(self._parts.redis.load_library)
         return "loaded"
 
     async def _refuse_duplicate(self) -> None:
@@ -127,7 +154,8 @@ class Keeper:
         await _patiently(lambda: self._ledger.register_boot(boot, self._config.cluster_agent_id))
 
     async def _ended(self, boot: str, reason: str) -> None:
-        """Report the death of our own runner: its work goes back at once, then its lease and liveness."""
+        """Report the death of our own runner: the lease first, so that the others agree at once, then its work."""
+        await self._seat.give_up(successor="", kind="child")
         await _patiently(lambda: self._hand_back(boot, reason))
         await self._beacon.leave(boot, forget=False)
 
@@ -136,30 +164,31 @@ class Keeper:
         released = await self._ledger.release(boot, turns_only=False)
         log.info("boot_ended", boot=boot, reason=reason, released=released)
 
-    async def _check_own_life(self) -> None:
-        """Look whether the others have buried this boot, at once after having been stopped; then begin a new one."""
+    async def _ask_postgres(self) -> None:
+        """Each second, and at once after having been stopped: which term is in force, and was this boot buried?"""
         while True:
+            try:
+                standing = await self._parts.election.standing(self._child.boot)
+                self._candidate.note_standing(standing)
+                if self._child.pid and standing.i_am_dead:
+                    log.warning("boot_was_buried", boot=self._child.boot)
+                    self._seat.step_down("this boot was buried")
+                    await self._child.replace()
+                else:
+                    may_show = not self._stall.lease_may_not_go_on
+                    await self._seat.check(standing.term, self._child.boot, may_show=may_show)
+            except NexusError as error:
+                log.warning("standing_unknown", error=str(error))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_OWN_LIFE_S):
+                async with asyncio.timeout(_STANDING_S):
                     await self._beacon.woke_late.wait()
             self._beacon.woke_late.clear()
-            await self._kill_if_stalled()
-            if self._child.pid and await _patiently(lambda: self._ledger.is_dead(self._child.boot)):
-                log.warning("boot_was_buried", boot=self._child.boot)
-                await self._child.replace()
-
-    async def _kill_if_stalled(self) -> None:
-        """Kill a runner whose event loop no longer turns, *then* hand its work back (PROTOCOLS 6.1)."""
-        page = self._page
-        patience = STALL_S[page.role is Role.PRIMARY]
-        if page.status is Status.ACTIVE and monotonic() - page.loop_tick > patience and not self._beacon.tilt:
-            log.error("runner_stalled", seconds=round(monotonic() - page.loop_tick, 1))
-            await self._child.replace()
 
     def _hello(self) -> Hello:
         return Hello(
-            agent=self._config.cluster_agent_id, boot=self._child.boot, epoch=self._page.epoch, role=self._page.role
-        )
+            agent=self._config.cluster_agent_id, boot=self._child.boot, epoch=self._page.epoch, role=self._page.role,
+            holds=self._seat.stands,
+        )  # fmt: skip
 
     def _describe(self) -> Agent:
         config, page = self._config, self._page
@@ -169,6 +198,8 @@ class Keeper:
             runner_pid=self._child.pid, models=config.model_names(), current_load=page.load,
             max_load=config.cluster_max_load, queued=page.queued, config_epoch=page.epoch,
             started_at=self._started_at, loop_lag_ms=round(page.loop_lag_ms, 1), version=VERSION,
+            can_vote=self._candidate.can_vote and page.status is not Status.DRAINING,
+            electable=config.cluster_role != "secondary" and page.status is Status.ACTIVE,
         )  # fmt: skip
 
 
@@ -194,7 +225,7 @@ def _free_port(host: str) -> int:
 def main() -> None:
     """Run one agent; exit code 1 with a sentence when it may not or cannot live."""
     try:
-        config = settings.load()
+        config = settings.load("keeper")
         logs.configure(config.log_level, agent=config.cluster_agent_id)
         if config.cluster_heartbeat_interval > BEAT_S:
             log.warning("heartbeat_interval_ignored", asked=config.cluster_heartbeat_interval, used=BEAT_S)

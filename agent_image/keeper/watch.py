@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-from agent_image.keeper.liveness import Liveness
-from appliance.core import logs
+from agent_image.keeper.parts import Parts
+from appliance.core import failpoints, logs
 from appliance.core.clock import monotonic
 from appliance.core.errors import NexusError
 from appliance.core.health import EOF_WINDOW_S, Act, Verdict, judge_eof, judge_silence
-from appliance.core.records import Agent, ClusterView
-from appliance.core.registry import Registry
-from appliance.core.task_ledger import TaskLedger
+from appliance.core.records import Agent, ClusterView, Lease
 
 log = logs.get("keeper")
 POLL_S = 0.25
@@ -19,22 +17,36 @@ _PROBE_PAUSE_S = 0.03
 _ORPHAN_POLLS = 8
 """Boots that PostgreSQL believes alive and the registry does not know are looked for every this many polls."""
 
+Suspect = Callable[[Lease, float | None], None]
+"""Told the lease of a primary whose connection ended and when (own monotonic seconds); None: it answers again."""
+
+
+def _nobody(_lease: Lease, _ended_at: float | None) -> None:
+    pass
+
 
 class Watch:
     """Finds dead boots and hands their work on."""
 
-    def __init__(
-        self, me: str, registry: Registry, ledger: TaskLedger, liveness: Liveness, in_tilt: Callable[[], bool]
-    ) -> None:
+    def __init__(self, me: str, parts: Parts) -> None:
         self._me = me
-        self._registry = registry
-        self._ledger = ledger
-        self._liveness = liveness
-        self._in_tilt = in_tilt
+        self._registry = parts.registry
+        self._ledger = parts.ledger
+        self._liveness = parts.liveness
+        self._tilt = parts.tilt
+        self._suspect: Suspect = _nobody
         self._peers: dict[str, asyncio.Task[None]] = {}
         self._gone_since: dict[str, float] = {}
         self._done: set[tuple[str, Act]] = set()
         self._view: ClusterView | None = None
+
+    def tell(self, suspect: Suspect) -> None:
+        """Name who wants to know that the primary's connection ended, or that it answers again."""
+        self._suspect = suspect
+
+    def see(self, view: ClusterView | None) -> None:
+        """Take the registry as it was just read; None: it could not be."""
+        self._view = view
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -42,9 +54,9 @@ class Watch:
             polls = 0
             while True:
                 try:
-                    self._view = await self._registry.view()
-                    self._follow(connections, self._view)
-                    await self._judge_silent(self._view, with_orphans=polls % _ORPHAN_POLLS == 0)
+                    if self._view is not None:
+                        self._follow(connections, self._view)
+                        await self._judge_silent(self._view, with_orphans=polls % _ORPHAN_POLLS == 0)
                 except NexusError as error:
                     log.warning("watch_failed", error=str(error))
                 polls += 1
@@ -75,21 +87,35 @@ class Watch:
 
     async def _confirm_death(self, peer: Agent) -> None:
         """Bury the boot once its silence is confirmed; give up as soon as it is heard or seen beating."""
+        ended_at, lease = monotonic(), await self._lease_of(peer)
         if not await self._probes_fail(peer):
             return None
+        if lease is not None:
+            self._suspect(lease, ended_at)
         while (current := self._record(peer)) is not None and current.boot == peer.boot and current.boot_alive:
             try:
                 voters, silent_s = await self._registry.suspect(
                     peer.id, peer.boot, voter=self._me, window_ms=VOTE_WINDOW_MS
                 )
-                verdict = judge_eof(voters, silent_s, tilted=self._in_tilt())
+                verdict = judge_eof(voters, silent_s, tilted=bool(self._tilt))
                 if verdict.act is Act.BURY:
-                    return await self._carry_out(peer.id, peer.boot, verdict)
+                    return await self.carry_out(peer.id, peer.boot, verdict)
             except NexusError as error:
                 log.warning("suspicion_failed", peer=peer.id, error=str(error))
             if not await self._probes_fail(peer):
+                if lease is not None:
+                    self._suspect(lease, None)
                 return None
         return None
+
+    async def _lease_of(self, peer: Agent) -> Lease | None:
+        """Return the lease as it stands at this moment, if it is this boot's: a renewal after it means life."""
+        try:
+            lease = (await self._registry.view()).lease
+        except NexusError as error:
+            log.warning("lease_unread", error=str(error))
+            return None
+        return lease if lease and lease.boot == peer.boot else None
 
     def _record(self, peer: Agent) -> Agent | None:
         return self._view.agent(peer.id) if self._view else None
@@ -116,16 +142,17 @@ class Watch:
         # A boot that came back may fall silent again: what was done about it then does not count now.
         self._done = {(boot, act) for boot, act in self._done if boot in gone or act is Act.BURY}
         for boot, agent in gone.items():
-            verdict = judge_silence(now - self._gone_since[boot], tilted=self._in_tilt())
+            verdict = judge_silence(now - self._gone_since[boot], tilted=bool(self._tilt))
             if verdict.act is not Act.NOTHING:
-                await self._carry_out(agent, boot, verdict)
+                await self.carry_out(agent, boot, verdict)
 
-    async def _carry_out(self, agent_id: str, boot: str, verdict: Verdict) -> None:
+    async def carry_out(self, agent_id: str, boot: str, verdict: Verdict) -> None:
         """Hand the boot's work on, once per boot and act; any agent may do it, rows decide who was first."""
         if (boot, verdict.act) in self._done:
             return
         if verdict.act is Act.BURY:
             await self._ledger.bury(boot, verdict.reason)
+        failpoints.reach("in_release")
         released = await self._ledger.release(boot, turns_only=verdict.act is Act.RELEASE_TURNS)
         self._done.add((boot, verdict.act))
         log.warning(verdict.act, peer=agent_id, boot=boot, reason=verdict.reason, released=released)

@@ -5,6 +5,7 @@ all keys share one slot of a Redis Cluster. Names ending in `_TTL_S` are the liv
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 AGENT_TTL_S = 3600
 """A record of an agent that no longer beats stays this long for people to see, then goes."""
@@ -35,6 +36,15 @@ class Keys:
     def primary(self) -> str:
         """Hash holder, boot, epoch, seq: the lease of the primary."""
         return f"{self.prefix}primary"
+
+    @property
+    def released(self) -> str:
+        """Hash epoch, successor, kind: a seat given up; gone after a second or with the next epoch."""
+        return f"{self.prefix}released"
+
+    def votes(self, epoch: int | Literal["*"]) -> str:
+        """Zset voter → Redis ms: who holds the primary of this epoch to be gone."""
+        return f"{self.prefix}failover:votes:{epoch}"
 
     @property
     def agents(self) -> str:

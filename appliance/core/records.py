@@ -64,6 +64,14 @@ class Agent(msgspec.Struct, frozen=True):
     started_at: float = 0.0
     loop_lag_ms: float = 0.0
     version: str = ""
+    can_vote: bool = False  #: not in tilt, PostgreSQL reachable, not draining
+    electable: bool = False  #: its setting and its state let it stand
+    sdown: int = 0  #: how many agents saw its liveness connection end
+
+    @property
+    def belongs_to_quorum(self) -> bool:
+        """Whether it is counted when votes are."""
+        return self.boot_alive and self.can_vote
 
     @property
     def is_primary(self) -> bool:
@@ -71,14 +79,38 @@ class Agent(msgspec.Struct, frozen=True):
         return self.role is Role.PRIMARY
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """The primary's time-limited right to act, as Redis shows it."""
+
+    holder: str
+    boot: str
+    epoch: int
+    seq: int
+    left_s: float = 0.0
+
+
+class Released(msgspec.Struct, frozen=True):
+    """A seat that its holder gave up; `successor` is named, or '' when the cluster has to agree."""
+
+    epoch: int
+    successor: str
+    kind: str
+
+
 class ClusterView(msgspec.Struct, frozen=True):
-    """One consistent read of the registry."""
+    """One consistent read of the registry; `epoch` is Redis' cached copy."""
 
     agents: tuple[Agent, ...]
     generation: str | None
     epoch: int
-    primary_id: str | None
     redis_time: float
+    lease: Lease | None = None
+    released: Released | None = None
+
+    @property
+    def primary_id(self) -> str | None:
+        """Who holds the lease now."""
+        return self.lease.holder if self.lease else None
 
     def agent(self, agent_id: str) -> Agent | None:
         """Return the agent with this id, or None."""

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from appliance.core.keys import AGENT_TTL_S
-from appliance.core.records import Agent, ClusterView
+from appliance.core.records import Agent, ClusterView, Lease, Released
 from appliance.core.redis import Redis
 from appliance.core.settings import LEASE_S
 
@@ -62,19 +62,21 @@ class Registry:
             StoreAway: Redis does not answer.
         """
         keys = self._keys
-        now, generation, epoch, primary, *records = await self._redis.call(
+        now, generation, epoch, lease, released, *records = await self._redis.call(
             "view",
-            [keys.agents, keys.generation, keys.epoch, keys.primary],
+            [keys.agents, keys.generation, keys.epoch, keys.primary, keys.released],
             [keys.agent(""), keys.boot("")],
             control=True,
+            reads=True,
         )
         agents = (_agent(dict(zip(flat[::2], flat[1::2], strict=True)), int(now)) for flat in records)
         return ClusterView(
             agents=tuple(sorted(agents, key=lambda agent: _by_number(agent.id))),
             generation=generation or None,
             epoch=int(epoch),
-            primary_id=primary or None,
             redis_time=int(now) / 1000,
+            lease=_lease(lease),
+            released=Released(int(released[0]), released[1], released[2]) if released else None,
         )
 
     async def suspect(self, agent_id: str, boot: str, *, voter: str, window_ms: int) -> tuple[int, float | None]:
@@ -104,7 +106,21 @@ def _written(agent: Agent) -> dict[str, str | int | float]:
     left_out = {"id", "boot", "beat_age_s", "boot_alive"}
     fields = {name: value for name, value in msgspec.structs.asdict(agent).items() if name not in left_out}
     fields["models"] = msgspec.json.encode(agent.models).decode()
-    return {name: str(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: str | int | float | bool) -> str | int | float:
+    """Return a value as Redis takes it: enums as text, booleans as numbers."""
+    if isinstance(value, str):
+        return str(value)
+    return int(value) if isinstance(value, bool) else value
+
+
+def _lease(fields: list[Any]) -> Lease | None:
+    if not fields:
+        return None
+    holder, boot, epoch, seq, left_ms = fields
+    return Lease(holder, boot, int(epoch), int(seq), max(0, int(left_ms)) / 1000)
 
 
 def _agent(record: dict[str, Any], now_ms: int) -> Agent:

@@ -9,6 +9,7 @@ from appliance.core.records import Agent, Role, Status
 from appliance.core.redis import Redis, new_generation
 from appliance.core.registry import Registry
 from tests.stores import Stores
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -84,3 +85,18 @@ async def test_two_observers_of_one_ended_connection_are_counted(registry: Regis
 async def test_a_suspicion_of_a_replaced_boot_says_so(registry: Registry) -> None:
     await registry.beat(an_agent(boot="new"))
     assert (await registry.suspect("agent-1", "old", voter="a", window_ms=1500))[1] is None
+
+
+async def test_a_record_that_expired_is_passed_over_by_readers_and_forgotten_by_the_next_beats(
+    redis: Redis, registry: Registry
+) -> None:
+    for agent_id in ("agent-1", "agent-2"):
+        await registry.beat(an_agent(agent_id))
+    await redis.data.delete(redis.keys.agent("agent-2"))
+    assert [agent.id for agent in (await registry.view()).agents] == ["agent-1"]
+
+    async def forgotten() -> bool:
+        await registry.beat(an_agent("agent-1"))
+        return await redis.data.smembers(redis.keys.agents) == {"agent-1"}
+
+    await wait_until(forgotten, of="an id without a record that is forgotten")

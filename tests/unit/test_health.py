@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.core.health import Act, is_suspected, judge_eof, judge_silence
+from appliance.core.health import Act, after_deposing, is_suspected, judge_eof, judge_silence
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,17 @@ def test_every_verdict_gives_its_reason() -> None:
 def test_three_missed_beats_are_a_suspicion() -> None:
     assert not is_suspected(1.5, beat_s=0.5, threshold=3)
     assert is_suspected(1.6, beat_s=0.5, threshold=3)
+
+
+@pytest.mark.parametrize("evidence", ["eof", "released"])
+def test_a_deposed_primary_that_is_known_to_be_dead_is_buried_at_once(evidence: str) -> None:
+    assert after_deposing(evidence) is Act.BURY
+
+
+def test_a_deposed_primary_that_may_only_be_cut_off_hands_on_its_turns_alone() -> None:
+    assert after_deposing("lease") is Act.RELEASE_TURNS
+
+
+@pytest.mark.parametrize("evidence", ["switchover", "first"])
+def test_a_primary_that_handed_over_keeps_its_work(evidence: str) -> None:
+    assert after_deposing(evidence) is Act.NOTHING

@@ -13,3 +13,26 @@ local function require_generation(key)
   end
   return generation
 end
+
+-- guard: the first line of every function that acts for a primary (PROTOCOLS 6.3). The cached epoch only rises, so a
+-- lower one is a deposed primary's; a higher one has been verified in PostgreSQL by its caller and raises the cache.
+local function refuse_stale_epoch(epoch_key, generation_key, epoch)
+  local _, refusal = require_generation(generation_key)
+  if refusal then return refusal end
+  local cached = tonumber(redis.call('GET', epoch_key) or '0')
+  if tonumber(epoch) < cached then
+    return redis.error_reply('STALE_EPOCH epoch ' .. cached .. ' is in force')
+  end
+end
+
+-- Agents that count when votes do: alive by their boot key, and their own beat says that they can vote.
+local function living_voters(agents_key, agent_prefix, boot_prefix, suspect)
+  local living = {}
+  for _, id in ipairs(redis.call('SMEMBERS', agents_key)) do
+    local record = redis.call('HMGET', agent_prefix .. id, 'boot', 'can_vote')
+    if id ~= suspect and record[2] == '1' and redis.call('EXISTS', boot_prefix .. (record[1] or '')) == 1 then
+      living[#living + 1] = id
+    end
+  end
+  return living
+end

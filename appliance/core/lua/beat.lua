@@ -10,6 +10,11 @@ redis.register_function('beat', function(keys, args)
     redis.call('HSET', keys[1], 'id', args[1], 'boot', args[2], 'last_heartbeat', now, unpack(args, 5))
     redis.call('EXPIRE', keys[1], args[4])
     redis.call('SADD', keys[2], args[1])
+    -- Reads of the registry must not write, so a beat drops an id whose record has expired; one look each is enough.
+    local someone = redis.call('SRANDMEMBER', keys[2])
+    if redis.call('EXISTS', string.sub(keys[1], 1, -#args[1] - 1) .. someone) == 0 then
+      redis.call('SREM', keys[2], someone)
+    end
     redis.call('SET', keys[3], args[1], 'PX', args[3])
   end
   return {now, generation or '', redis.call('HGET', keys[5], 'holder') or ''}

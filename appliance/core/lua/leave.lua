@@ -8,7 +8,7 @@ redis.register_function('leave', function(keys, args)
     redis.call('DEL', keys[1])
     redis.call('SREM', keys[2], args[1])
   else
-    redis.call('HSET', keys[1], 'status', 'failed', 'role', 'secondary', 'current_load', 0)
+    redis.call('HSET', keys[1], 'status', 'failed', 'role', 'secondary', 'current_load', 0, 'can_vote', 0, 'electable', 0)
   end
   return 1
 end)

@@ -8,7 +8,10 @@ redis.register_function('suspect', function(keys, args)
   redis.call('ZREMRANGEBYSCORE', keys[1], '-inf', now - tonumber(args[3]))
   redis.call('PEXPIRE', keys[1], 5000)
   local record = redis.call('HMGET', keys[2], 'boot', 'last_heartbeat')
-  local silent = -1
-  if record[1] == args[2] and record[2] then silent = now - tonumber(record[2]) end
-  return {redis.call('ZCARD', keys[1]), silent}
+  local voters, silent = redis.call('ZCARD', keys[1]), -1
+  if record[1] == args[2] and record[2] then
+    silent = now - tonumber(record[2])
+    redis.call('HSET', keys[2], 'sdown', voters)  -- shown until its next beat
+  end
+  return {voters, silent}
 end)

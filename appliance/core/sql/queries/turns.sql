@@ -55,10 +55,3 @@ select count(*) from tasks where state = 'queued' and kind = 'conversation';
 -- name: queued_before
 select count(*) from tasks where state = 'queued' and kind = 'conversation' and due_at <= now()
    and (due_at, id) < (select due_at, id from tasks where id = %(task)s);
-
--- name: wake_orphaned_turns
--- Level-triggered: every waiting turn with nothing left to wait for (PROTOCOLS 7.2).
-select wake_next_turn(c.id) from (
-  select distinct conversation_id as id from tasks w where w.state = 'waiting' and w.kind = 'conversation'
-     and not exists(select 1 from tasks o where o.conversation_id = w.conversation_id and o.kind = 'conversation'
-                     and o.state in ('queued', 'running'))) c;

@@ -1,0 +1,43 @@
+"""A runner whose event loop no longer turns: first the lease stops, then the runner (PROTOCOLS 6.1)."""
+
+import asyncio
+
+from agent_image.keeper.child import Child
+from agent_image.keeper.parts import Parts
+from appliance.core import logs
+from appliance.core.clock import monotonic
+from appliance.core.records import Status
+
+log = logs.get("keeper")
+LEASE_STOPS_S = 1.5
+KILL_PRIMARY_S, KILL_OTHER_S = 3.0, 10.0
+_LOOK_S = 0.25
+
+
+class Stall:
+    """Looks at the runner's tick. While the keeper itself was stopped it judges nobody."""
+
+    def __init__(self, parts: Parts, child: Child) -> None:
+        self._page = parts.page
+        self._seat = parts.seat
+        self._tilt = parts.tilt
+        self._child = child
+
+    @property
+    def _stands_still_s(self) -> float:
+        running = self._page.status in (Status.ACTIVE, Status.DRAINING)
+        return monotonic() - self._page.loop_tick if running else 0.0
+
+    @property
+    def lease_may_not_go_on(self) -> bool:
+        """Whether the runner has stood still for too long to be a primary's."""
+        return self._stands_still_s > LEASE_STOPS_S
+
+    async def run(self) -> None:
+        """Look until cancelled; a killed runner's work and lease are handed on by whoever waits for its end."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            patience_s = KILL_PRIMARY_S if self._seat.held else KILL_OTHER_S
+            if self._stands_still_s > patience_s and not self._tilt:
+                log.error("runner_stalled", seconds=round(self._stands_still_s, 1))
+                await self._child.replace()
