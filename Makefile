@@ -8,7 +8,7 @@ HERE = $(if $(HOME_DIR),--home "$$HOME_DIR")
 NEXUS = @$(PYTHON) -m appliance
 DEV = @PYTHONPATH=. $(PYTHON) -m appliance install --dev >&2
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor chat link failover-demo version fmt lint types test check e2e bench lock vendor clean docs
+.PHONY: help up down restart status logs doctor chat link history drain switchover pause resume failover-demo version fmt lint types test check e2e faults bench lock vendor clean docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^#: /{print "\n" substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -31,7 +31,17 @@ chat: ## Ask from the terminal: make chat MSG="Name three primary colours."
 	$(NEXUS) chat "$$MSG" $(HERE) $(ARGS)
 link: ## A new sign-in link (once, 15 minutes)
 	$(NEXUS) link $(HERE) $(ARGS)
-failover-demo: ## Ask, kill the agent that answers, show what the tab saw
+history: ## Who followed whom as primary, and why (ARGS=--json for programs)
+	$(NEXUS) history $(HERE) $(ARGS)
+drain: ## Take an agent out of service without losing a turn: make drain A=agent-2
+	$(NEXUS) drain $(A) $(HERE) $(ARGS)
+switchover: ## Hand the primary's seat over (A=agent-2: to that one)
+	$(NEXUS) switchover $(if $(A),--to $(A)) $(HERE) $(ARGS)
+pause: ## Do not replace a dead primary by itself (until make resume)
+	$(NEXUS) pause $(HERE) $(ARGS)
+resume: ## Replace dead primaries again
+	$(NEXUS) resume $(HERE) $(ARGS)
+failover-demo: ## Ask, kill the primary that answers, show what the tab saw
 	$(NEXUS) failover-demo $(HERE) $(ARGS)
 version: ## What is installed
 	$(NEXUS) version $(ARGS)
@@ -54,6 +64,9 @@ check: lint types test ## What CI runs
 e2e: ## The tests that drive a browser
 	$(DEV)
 	@$(PY) -m pytest -m e2e $(ARGS)
+faults: ## Hurt a running cluster as FAULTS.md says, print what it took (ROWS=F1,F3: these; RUNS=full: 10 and 50 runs)
+	$(DEV)
+	@$(PY) -m tests.faults $(if $(ROWS),--rows $(ROWS)) $(if $(filter full,$(RUNS)),--full,$(if $(RUNS),--runs $(RUNS))) $(ARGS)
 bench: ## Time to the first token, compared with asking the model server directly
 	$(DEV)
 	@$(PY) -m tests.bench.response_start $(ARGS)

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Response, Stream
 
+from appliance.core.history import Failover
 from appliance.web.auth import Logins
 from appliance.web.rendering import block_renderer, page
 from control_plane.live import Live, as_sse
@@ -49,4 +50,16 @@ async def overview_json(queries: Reads) -> Overview:
     return await queries.overview()
 
 
-PAGES = [overview, overview_live, overview_json]
+@get("/control/history", operation_id="history_page", include_in_schema=False)
+async def history(request: Request[Any, Any, Any], queries: Reads) -> Response[str]:
+    """Who followed whom as primary, and how each millisecond was spent."""
+    return page(request, "history.html", failovers=await queries.failovers())
+
+
+@get("/control/api/v1/history", operation_id="get_history")
+async def history_json(queries: Reads) -> list[Failover]:
+    """The same as JSON, the newest first."""
+    return await queries.failovers()
+
+
+PAGES = [overview, overview_live, overview_json, history, history_json]

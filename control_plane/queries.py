@@ -7,6 +7,7 @@ import msgspec
 from appliance.core.election import Election
 from appliance.core.errors import StoreAway
 from appliance.core.health import is_suspected
+from appliance.core.history import Failover, History
 from appliance.core.postgres import Postgres
 from appliance.core.records import Agent
 from appliance.core.redis import Redis
@@ -16,6 +17,8 @@ from appliance.core.settings import BEAT_S, Settings
 LEDGER_S = 1.0
 """So long an answer of PostgreSQL is waited for: a page about the agents must not hang on it."""
 UNKNOWN = "unknown"
+NEWEST = 50
+"""Failovers that the history shows."""
 
 
 class AgentLine(msgspec.Struct, frozen=True):
@@ -87,6 +90,7 @@ class Queries:
         self._registry = Registry(redis)
         self._election = Election(redis, postgres)
         self._postgres = postgres
+        self._history = History(postgres)
         self._settings = settings
         self._last_seen = Seen()
         self._ledger_reading: asyncio.Task[Ledger | None] | None = None
@@ -103,6 +107,14 @@ class Queries:
             work=ledger.work if ledger else None,
             away=tuple(away),
         )
+
+    async def failovers(self) -> list[Failover]:
+        """Read the newest failovers.
+
+        Raises:
+            StoreAway: PostgreSQL does not answer.
+        """
+        return await self._history.failovers(NEWEST)
 
     async def _seen(self) -> Seen | None:
         try:

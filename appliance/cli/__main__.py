@@ -10,10 +10,14 @@ from appliance.cli.chat import chat
 from appliance.cli.common import HOME, HomeOption, Place, home_at, new_link, out
 from appliance.cli.demo import failover_demo
 from appliance.cli.doctor import doctor
+from appliance.cli.drain import drain
 from appliance.cli.failures import sentence_of
+from appliance.cli.history import history
 from appliance.cli.logs import logs
+from appliance.cli.pause import pause, resume
 from appliance.cli.progress import Patience
 from appliance.cli.status import status
+from appliance.cli.switchover import switchover
 from appliance.cli.up import down, up
 from appliance.cli.versions import everything
 from appliance.embedded.config import read_config
@@ -24,7 +28,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, logs, doctor, chat, failover_demo):
+for command in (
+    up, down, status, logs, doctor, chat, history, drain, switchover, pause, resume, failover_demo,
+):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 
 

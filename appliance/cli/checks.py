@@ -10,12 +10,14 @@ import httpx2
 from appliance.cli.common import Place, make
 from appliance.cli.failures import sentence_of
 from appliance.cli.patient import Check, Finding, Mark, Patient
+from appliance.cli.pause import words_of
 from appliance.cli.status import UNSUPERVISED, is_stopped
 from appliance.core.errors import NexusError, SettingsError, StoreUnfit
+from appliance.core.orders import AutomaticFailover
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
-from appliance.core.settings import Settings
+from appliance.core.settings import Settings, worst_cases
 from appliance.embedded.config import GATEWAY_PORT, is_free
 from appliance.embedded.places import Home
 from appliance.embedded.processes import holder_of_port
@@ -199,6 +201,19 @@ def judge_clock(off_s: float, beat_ages_s: list[float]) -> list[Finding]:
     return [Finding("clock", "good", f"heartbeats at most {late_s:.1f} s old, Redis' clock {abs(off_s):.2f} s off")]
 
 
+async def failover(patient: Patient) -> list[Finding]:
+    """How long can the replacement of a primary take at worst, and is it paused?"""
+    paused = None
+    if not patient.why_dead("postgres"):
+        async with patient.place.postgres() as postgres:
+            paused = await AutomaticFailover(postgres).paused()
+    if paused:
+        said = f"{words_of(paused)}: a dead primary is not replaced"
+        return [Finding("failover", "note", said, patient.make("resume"))]
+    bounds = "; ".join(f"{bound.what} at most {bound.seconds} s ({bound.arithmetic})" for bound in worst_cases())
+    return [Finding("failover", "good", bounds)]
+
+
 async def settings(patient: Patient) -> list[Finding]:
     """Are all settings accepted?"""
     try:
@@ -241,5 +256,5 @@ async def secrets(patient: Patient) -> list[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    process_manager, settings, disk, secrets, postgresql, redis, clock, model, agents, control_plane, gateway,
+    process_manager, settings, disk, secrets, postgresql, redis, clock, failover, model, agents, control_plane, gateway,
 )  # fmt: skip

@@ -5,6 +5,7 @@ import secrets
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from appliance.core.errors import CannotStart
 from appliance.core.postgres import Postgres
+from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from appliance.embedded.config import Config, settings_of
 from appliance.embedded.lifecycle import config_of
@@ -60,6 +62,15 @@ class Place:
             await postgres.aclose()
 
     @asynccontextmanager
+    async def redis(self) -> AsyncIterator[Redis]:
+        """Connect to its Redis; a call that is not answered is StoreAway."""
+        redis = Redis(self.settings)
+        try:
+            yield redis
+        finally:
+            await redis.aclose()
+
+    @asynccontextmanager
     async def login(self) -> AsyncIterator[str]:
         """Yield a bearer token of the administrator that ends with the command."""
         async with self.postgres() as postgres:
@@ -98,6 +109,13 @@ async def new_link(place: Place) -> str:
         user = await admin_id(postgres)
         await postgres.rows("create_login_link", digest=digest_of(token), user=user, life_s=LINK_LIFE_S)
     return f"{place.config.url}/login/{token}"
+
+
+def local_time(moment: datetime) -> str:
+    """Return a moment in this machine's local time: `14:03:22`, with its day unless that is today."""
+    local = moment.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
 def digest_of(token: str) -> bytes:

@@ -12,12 +12,14 @@ import msgspec
 import typer
 from rich.table import Column, Table
 
-from appliance.cli.common import HOME, HomeOption, Place, out
+from appliance.cli.common import HOME, HomeOption, Place, make, out
+from appliance.cli.pause import words_of
 from appliance.cli.progress import Patience
 from appliance.cli.versions import version_of
 from appliance.core.errors import StoreAway
-from appliance.core.records import ClusterView
-from appliance.core.redis import Redis
+from appliance.core.orders import AutomaticFailover, Pause
+from appliance.core.records import Agent, ClusterView
+from appliance.core.records import Status as AgentState
 from appliance.core.registry import Registry
 from appliance.core.version import VERSION
 from appliance.embedded.lifecycle import Service, services
@@ -26,6 +28,8 @@ from appliance.embedded.places import Home
 from appliance.embedded.processes import living, read_record
 
 _WATCH_S = 1.0
+_LEDGER_S = 1.0
+_WAY_OUT = {"stopped": ": `make up` starts it"}
 UNSUPERVISED = "The process manager is dead; what runs goes on. `make up` takes over, `make down` ends it."
 
 
@@ -34,7 +38,11 @@ class AgentStatus(msgspec.Struct, frozen=True):
 
     id: str
     role: str
+    """primary, secondary or standby."""
     status: str
+    """starting, active, draining or failed; `load` says how many turns a draining one has left."""
+    sdown: int
+    """How many agents suspect it."""
     boot: str
     keeper_pid: int
     runner_pid: int
@@ -55,7 +63,10 @@ class ServiceStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What `nexus status --json` prints. `healthy` is the exit code; `problems` says why not, in sentences."""
+    """What `nexus status --json` prints. `healthy` is the exit code; `problems` says why not, in sentences.
+
+    `notes` are sentences about what somebody did on purpose.
+    """
 
     runtime: str
     url: str
@@ -66,6 +77,7 @@ class Status(msgspec.Struct, frozen=True):
     services: tuple[ServiceStatus, ...]
     healthy: bool
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def status(
@@ -105,37 +117,46 @@ async def read(place: Place) -> Status:
     view, away = await _view(place)
     problems = problems_of(found, view, place.config.agent_ids)
     problems += away if any(it.pid for it in found) else []
-    agents = tuple(_agent(agent.id, view) for agent in view.agents) if view else ()
+    paused = await _paused(place, found)
     return Status(
         runtime=place.config.runtime,
         url=place.config.url,
         version=VERSION,
         primary=view.primary_id if view else None,
         epoch=view.epoch if view else 0,
-        agents=agents,
+        agents=tuple(_agent(agent, view) for agent in view.agents) if view else (),
         services=tuple(ServiceStatus(it.name, it.state, it.pid, version_of(it.name)) for it in found),
         healthy=not problems,
         problems=tuple(problems),
+        notes=(f"{words_of(paused)}: `{make('resume', place.home)}` ends that.",) if paused else (),
     )
 
 
 async def _view(place: Place) -> tuple[ClusterView | None, list[str]]:
-    redis = Redis(place.settings)
+    async with place.redis() as redis:
+        try:
+            return await Registry(redis).view(), []
+        except StoreAway as error:
+            return None, [f"{error.detail}: the agents cannot be listed."]
+
+
+async def _paused(place: Place, found: list[Service]) -> Pause | None:
+    """Return the pause of automatic failover; None also when PostgreSQL cannot say."""
+    if not any(it.name == "postgres" and it.pid and it.state != "frozen" for it in found):
+        return None
     try:
-        return await Registry(redis).view(), []
-    except StoreAway as error:
-        return None, [f"{error.detail}: the agents cannot be listed."]
-    finally:
-        await redis.aclose()
+        async with asyncio.timeout(_LEDGER_S), place.postgres() as postgres:
+            return await AutomaticFailover(postgres).paused()
+    except Exception:  # nothing may keep the agents from being shown, be it a database that is not up to date yet
+        return None
 
 
-def _agent(agent_id: str, view: ClusterView) -> AgentStatus:
-    agent = view.agent(agent_id)
-    assert agent is not None  # noqa: S101 - the id comes from this very view
+def _agent(agent: Agent, view: ClusterView) -> AgentStatus:
     return AgentStatus(
         id=agent.id,
         role="primary" if view.primary_id == agent.id else str(agent.role),
         status=str(agent.status) if agent.boot_alive else "failed",
+        sdown=agent.sdown,
         boot=agent.boot,
         keeper_pid=agent.keeper_pid,
         runner_pid=agent.runner_pid,
@@ -169,12 +190,22 @@ def problems_of(found: list[Service], view: ClusterView | None, wanted: tuple[st
     problems = [f"{it.name} is frozen: `kill -CONT {it.pid}` lets it go on." for it in frozen]
     problems += [UNSUPERVISED] if found[0].state not in ("running", "frozen") else []
     fine = ("running", "unsupervised", "frozen")
-    problems += [f"{it.name} is {it.state}." for it in found[1:] if it.state not in fine]
+    problems += [f"{it.name} is {it.state}{_WAY_OUT.get(it.state, '')}." for it in found[1:] if it.state not in fine]
     if view:
-        alive = {agent.id for agent in view.agents if agent.boot_alive and agent.status == "active"}
-        problems += [f"{agent} is not active." for agent in wanted if agent not in alive]
+        stopped = {it.name for it in found if it.state == "stopped"}
+        fine_states = (AgentState.ACTIVE, AgentState.DRAINING)
+        working = {it.id for it in view.agents if it.boot_alive and it.status in fine_states}
+        problems += [f"{agent} is not active." for agent in wanted if agent not in working | stopped]
         problems += ["There is no primary."] if view.primary_id is None else []
     return problems
+
+
+def state_words(agent: AgentStatus) -> str:
+    """Return an agent's state as one reads it: `draining, 3 left`, `active, suspected by 1`. Pure."""
+    words = [agent.status]
+    words += [f"{agent.load} left"] if agent.status == "draining" else []
+    words += [f"suspected by {agent.sdown}"] if agent.sdown and agent.status != "failed" else []
+    return ", ".join(words)
 
 
 def show(found: Status) -> None:
@@ -183,12 +214,12 @@ def show(found: Status) -> None:
         f"[bold]Nexus {found.version}[/] · {found.runtime} · {found.url} · "
         f"primary {found.primary or 'none'} · epoch {found.epoch}"
     )
-    models = Column("models", overflow="fold")
+    state, models = Column("status", no_wrap=True), Column("models", overflow="fold")
     agents = Table(
-        "agent", "role", "status", "load", "last beat", "keeper", "runner", "port", models, box=None, pad_edge=False
+        "agent", "role", state, "load", "last beat", "keeper", "runner", "port", models, box=None, pad_edge=False
     )
     for it in found.agents:
-        row = (it.id, it.role, it.status, f"{it.load}/{it.max_load}", f"{it.heartbeat_age_s:.1f} s")
+        row = (it.id, it.role, state_words(it), f"{it.load}/{it.max_load}", f"{it.heartbeat_age_s:.1f} s")
         agents.add_row(*row, str(it.keeper_pid), str(it.runner_pid), str(it.port), ", ".join(it.models))
     programs = Table("service", "state", "pid", "version", box=None, pad_edge=False)
     for service in found.services:
@@ -198,6 +229,8 @@ def show(found: Status) -> None:
         out.print(table)
     for problem in found.problems:
         out.print(f"✗ {problem}", style="red", markup=False)
+    for note in found.notes:
+        out.print(f"! {note}", style="yellow", markup=False)
 
 
 def is_stopped(pid: int) -> bool:

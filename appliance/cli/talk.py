@@ -90,7 +90,8 @@ class Talk:
                         yield {"type": "connected", "at_ms": self.ms(), "try": self._tries}
                     heard = time.monotonic()
                     self._cursor = event.get("cursor") or self._cursor
-                    if event["type"] != "ping" and event.get("turn") in ("", None, self.turn):
+                    self._tries += event["type"] == "moving"
+                    if event["type"] not in ("ping", "moving") and event.get("turn") in ("", None, self.turn):
                         yield event | {"at_ms": self.ms()}
                     if event.get("turn") == self.turn and event["type"] in ENDS:
                         return

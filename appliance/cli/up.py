@@ -37,7 +37,7 @@ def up(
     look: dict[str, Any] = json.loads(os.environ.pop("NEXUS_LOOK", "{}"))
     _use_found_ollama(look.get("models", {}))
     wishes = Wishes(agents=agents, port=port, claude_allowed=_claude_allowed(claude))
-    _refuse_frozen_manager(home_at(home))
+    refuse_frozen_manager(home_at(home))
     with Steps() as steps:
         lifecycle.up(home_at(home), wishes, steps)
         place = Place(home)
@@ -106,14 +106,14 @@ def _say_ready(place: Place, seconds: float, install_s: float) -> None:
 def down(home: HomeOption = HOME) -> None:
     """Stop everything of this home, in order; data stay."""
     place = home_at(home)
-    _refuse_frozen_manager(place)
+    refuse_frozen_manager(place)
     with Steps() as steps:
         stopped = lifecycle.down(place, steps)
     said = f"Stopped {len(stopped)} programs; data stay in {place.root}." if stopped else "Nothing was running."
     out.print(said, markup=False)
 
 
-def _refuse_frozen_manager(home: Home) -> None:
+def refuse_frozen_manager(home: Home) -> None:
     """Whoever asks a frozen process manager waits for ever."""
     manager = read_record(home.run, MANAGER)
     if manager and manager.alive and is_stopped(manager.pid):

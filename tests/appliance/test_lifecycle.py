@@ -45,9 +45,13 @@ async def test_an_empty_question_is_refused_with_the_right_command(appliance: Ap
     assert "make chat MSG=" in await appliance.nexus("chat", " ", code=1)
 
 
-async def test_the_failover_demo_kills_an_agent_and_nothing_is_lost(appliance: Appliance) -> None:
+async def test_the_failover_demo_kills_the_primary_and_nothing_is_lost(appliance: Appliance) -> None:
     said = await appliance.nexus("failover-demo")
+    killed = re.search(r"SIGKILL to keeper and runner of (agent-\d), the primary", said)
+    assert killed
     assert "took over" in said
+    assert re.search(rf"epoch \d+ .* {killed[1]} → agent-\d", said)
+    assert re.search(r"promote +[\d.]+ ms  \S", said)
     assert "events doubled 0, text equal to the committed message: yes" in said
     assert "is back as" in said
 

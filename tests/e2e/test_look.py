@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page
 from tests.cluster import Cluster
 from tests.e2e.conftest import login_link
 
-PAGES = ("/login", "/new", "/account", "/nowhere", "/control")
+PAGES = ("/login", "/new", "/account", "/nowhere", "/control", "/control/history")
 SCHEMES = ("light", "dark")
 WIDTHS = (360, 1280)
 

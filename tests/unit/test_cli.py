@@ -7,14 +7,15 @@ from appliance.cli.common import out
 from appliance.cli.recorder import Recorder
 from appliance.cli.status import UNSUPERVISED, exists, is_stopped, problems_of
 from appliance.core.errors import ModelError
-from appliance.core.records import Agent, ClusterView, Status
+from appliance.core.records import Agent, ClusterView, Lease, Status
 from appliance.embedded.lifecycle import Service
 
 RUNNING = [Service("supervisor", "running", 1), Service("redis", "running", 2), Service("agent-1", "running", 3)]
 
 
 def view(*agents: Agent, primary: str | None = "agent-1") -> ClusterView:
-    return ClusterView(agents=agents, generation="g", epoch=1, primary_id=primary, redis_time=0)
+    lease = Lease(primary, "boot", 1, 0) if primary else None
+    return ClusterView(agents=agents, generation="g", epoch=1, redis_time=0, lease=lease)
 
 
 def active(agent_id: str) -> Agent:

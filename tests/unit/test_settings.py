@@ -1,11 +1,12 @@
 """Settings are refused at start with what to change."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from appliance.core.errors import SettingsError
-from appliance.core.settings import load
+from appliance.core.settings import broken_promise, load, worst_cases
 
 
 def test_a_bad_value_names_the_variable_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +43,15 @@ def test_the_readmes_table_of_settings_is_the_current_one() -> None:
     from appliance.cli.reference import README, with_table
 
     assert README.read_text() == with_table(README.read_text()), "run: python -m appliance.cli.reference"
+
+
+def test_the_bounds_of_a_failover_are_sums_of_what_they_name() -> None:
+    hang, sole = worst_cases()
+    assert (hang.seconds, sole.seconds) == (3.7, 4.5)
+    parts = [float(number) for number in re.findall(r" (\d+\.\d+)(?= \+| =)", hang.arithmetic)]
+    assert round(sum(parts), 2) == hang.seconds
+
+
+def test_a_longer_lease_would_break_the_promise_of_five_seconds() -> None:
+    assert broken_promise(5.0, worst_cases()) is None
+    assert "2 x 2.5 s + 0.5 s = 5.5 s" in (broken_promise(5.0, worst_cases(lease_s=2.5)) or "")

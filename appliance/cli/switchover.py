@@ -1,0 +1,100 @@
+"""`nexus switchover`: the primary hands its seat over, on purpose."""
+
+import asyncio
+import time
+from typing import Annotated
+
+import typer
+
+from appliance.cli.common import ADMIN, HOME, HomeOption, Place, local_time, out
+from appliance.cli.failures import LOOK_CLOSER
+from appliance.cli.progress import Patience
+from appliance.core.errors import BadInput, Conflict
+from appliance.core.orders import ANYBODY, SWITCHOVER_S, Order, Orders
+from appliance.core.records import Agent, ClusterView
+from appliance.core.registry import Registry
+
+LOOK_S = 0.05
+
+
+def switchover(
+    to: Annotated[str, typer.Option(help="Who follows, for example agent-2; without it the best one does.")] = ANYBODY,
+    home: HomeOption = HOME,
+) -> None:
+    """Make another agent primary; nobody's answer is interrupted."""
+    with Patience("handing the seat over"):
+        outcome = asyncio.run(hand_over(Place(home), to))
+    out.print(f"{outcome}.", markup=False)
+
+
+async def hand_over(place: Place, to: str) -> str:
+    """Order a switchover and return what became of it, a sentence without its full stop.
+
+    Raises:
+        BadInput: there is no such agent. Conflict: it cannot be, with the reason.
+    """
+    async with place.postgres() as postgres, place.redis() as redis:
+        check(await Registry(redis).view(), to)
+        orders = Orders(redis, postgres)
+        order = await orders.switchover(to, by=ADMIN)
+        if not order.new and order.agent_id != to:
+            raise Conflict(
+                f"A switchover to {order.agent_id or 'the best agent'}, asked for by {order.asked_by} at "
+                f"{local_time(order.asked_at)}, is under way: wait until it has ended."
+            )
+        return outcome_of(await _ended(orders, order))
+
+
+def outcome_of(ended: Order) -> str:
+    """Return what became of an order, a sentence without its full stop; Conflict when it was not carried out."""
+    if not ended.carried_out:
+        raise Conflict(f"{ended.outcome[0].upper()}{ended.outcome[1:]}.")
+    return ended.outcome
+
+
+async def _ended(orders: Orders, order: Order) -> Order:
+    """Wait for an order's end; take back one that nobody carries out, so that it cannot surprise anybody later."""
+    deadline = time.monotonic() + SWITCHOVER_S
+    while (now := await orders.read(order)).ended_at is None:
+        if time.monotonic() > deadline:
+            await orders.end(order, f"refused: nobody carried it out within {SWITCHOVER_S:.0f} s, {LOOK_CLOSER}")
+        await asyncio.sleep(LOOK_S)
+    return now
+
+
+def check(view: ClusterView, to: str) -> None:
+    """Refuse what cannot be carried out. Pure.
+
+    Raises:
+        BadInput: there is no such agent. Conflict: it may not follow, with the reason.
+    """
+    if view.primary_id is None:
+        raise Conflict(f"There is no primary whose seat could be handed over: {LOOK_CLOSER}.")
+    if to == ANYBODY:
+        if not any(why_not(agent, view) is None for agent in view.agents):
+            raise Conflict("Nobody else may follow: " + "; ".join(_reasons(view)) + ".")
+        return
+    agent = known(view, to)
+    if why := why_not(agent, view):
+        raise Conflict(f"{to} cannot follow: {why}.")
+
+
+def why_not(agent: Agent, view: ClusterView) -> str | None:
+    """Return why an agent cannot be the next primary; None when it can."""
+    if agent.id == view.primary_id:
+        return f"{agent.id} is the primary already"
+    if not agent.boot_alive:
+        return f"{agent.id} does not run"
+    return None if agent.electable else f"{agent.id} is {agent.role}, {agent.status}, and may not be elected"
+
+
+def _reasons(view: ClusterView) -> list[str]:
+    return [why for agent in view.agents if (why := why_not(agent, view))]
+
+
+def known(view: ClusterView, agent_id: str) -> Agent:
+    """Return the agent with this id; BadInput names those there are."""
+    if agent := view.agent(agent_id):
+        return agent
+    there = ", ".join(agent.id for agent in view.agents) or "none"
+    raise BadInput(f"There is no agent {agent_id!r}; there are: {there}.")
