@@ -8,7 +8,7 @@ HERE = $(if $(HOME_DIR),--home "$$HOME_DIR")
 NEXUS = @$(PYTHON) -m appliance
 DEV = @PYTHONPATH=. $(PYTHON) -m appliance install --dev >&2
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor chat link history drain switchover pause resume failover-demo version fmt lint types test check e2e faults bench lock vendor clean docs
+.PHONY: help up down restart status logs doctor chat link history drain switchover pause resume failover-demo version fmt lint types test check e2e faults bench bench-failover lock vendor clean docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^#: /{print "\n" substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ faults: ## Hurt a running cluster as FAULTS.md says, print what it took (ROWS=F1
 bench: ## Time to the first token, compared with asking the model server directly
 	$(DEV)
 	@$(PY) -m tests.bench.response_start $(ARGS)
+bench-failover: ## Failover beside Redis Sentinel and a plain TTL lock
+	$(DEV)
+	@$(PY) -m tests.bench.failover $(ARGS)
 docs: ## Write the README's table of settings anew
 	@$(PY) -m appliance.cli.reference
 vendor: ## Fetch the vendored browser files anew (needs npm)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from appliance.core import cancellation
 from appliance.core.clock import monotonic
 from appliance.core.errors import StoreAway
 from appliance.core.redis import Redis, answering
@@ -28,12 +29,14 @@ async def listen(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
         StoreAway: the connection broke or stayed silent to a ping; call again.
     """
     async with answering(), redis.block.pubsub() as channel:
-        await channel.subscribe(*(redis.keys.channel(topic) for topic in topics))
+        with cancellation.kept():
+            await channel.subscribe(*(redis.keys.channel(topic) for topic in topics))
         pinged = 0.0
         while True:
-            message = await channel.get_message(ignore_subscribe_messages=True, timeout=PING_S)
-            if message is None and monotonic() - pinged >= PING_S:  # None is also the answer to a ping
-                await channel.ping()  # a half-open socket gives no error by itself
-                pinged = monotonic()
-            elif message is not None and message["type"] == "message":
+            with cancellation.kept():
+                message = await channel.get_message(ignore_subscribe_messages=True, timeout=PING_S)
+                if message is None and monotonic() - pinged >= PING_S:  # None is also the answer to a ping
+                    await channel.ping()  # a half-open socket gives no error by itself
+                    pinged = monotonic()
+            if message is not None and message["type"] == "message":
                 yield msgspec.json.decode(message["data"])

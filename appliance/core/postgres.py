@@ -17,6 +17,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from appliance.core import cancellation
 from appliance.core.errors import Conflict, NotFound, Overloaded, StaleEpoch, StoreAway, StoreUnfit
 from appliance.core.settings import Settings
 
@@ -70,9 +71,10 @@ class Postgres:
 
     async def _run(self, name: str, values: Mapping[str, object]) -> list[Row]:
         try:
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(statement(name), values)
-                return await cursor.fetchall() if cursor.description else []
+            with cancellation.kept():
+                async with self._pool.connection() as connection:
+                    cursor = await connection.execute(statement(name), values)
+                    return await cursor.fetchall() if cursor.description else []
         except PoolTimeout as error:
             raise StoreAway("PostgreSQL does not answer", cause="no connection in time") from error
         except psycopg.Error as error:

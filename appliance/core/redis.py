@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from appliance.core import acl, logs
+from appliance.core import acl, cancellation, logs
 from appliance.core.errors import NoAttempt, NoGeneration, StaleAttempt, StaleEpoch, StoreAway, StoreDenies, StoreUnfit
 from appliance.core.keys import Keys
 from appliance.core.settings import CONTROL_CALL_S, Settings
@@ -145,7 +145,8 @@ def _client(settings: Settings, timeout_s: float) -> aioredis.Redis:
 async def answering(what: str = "a command") -> AsyncIterator[None]:
     """Translate redis-py's errors into ours; `what` is named in the log when Redis denies it."""
     try:
-        yield
+        with cancellation.kept():
+            yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise StoreAway("Redis does not answer", cause=type(error).__name__) from error
     except ResponseError as error:
