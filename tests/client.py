@@ -62,13 +62,14 @@ async def sse(answer: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor: str = "") -> list[dict[str, Any]]:
-    """Follow like a browser: reconnect with the last cursor; only silence or a failed connection raises `try`."""
+    """Follow like a browser: reconnect with the last cursor; silence, a failed connection or `moving` raises `try`."""
     seen: list[dict[str, Any]] = []
     attempt = 0
     while True:
         try:
             async for event in within(client.events(conversation, cursor, attempt=attempt), SILENCE_S):
                 cursor = event.get("cursor") or cursor
+                attempt += event["type"] == "moving"
                 if event["type"] != "ping":
                     seen.append(event)
                 if event.get("turn") == turn and event["type"] in ENDS_A_TURN:

@@ -178,6 +178,38 @@ class Cluster:
         process.terminate()
         return await asyncio.to_thread(process.wait, PATIENCE_S)
 
+    def keepers(self) -> dict[str, int]:
+        """Return agent → process id of all agents that have not ended; a frozen one has not."""
+        return {name: process.pid for name, process in self._agents.items() if process.poll() is None}
+
+    def programs(self) -> dict[str, int]:
+        """Return name → process id of everything this cluster started and that has not ended."""
+        others = {"gateway": self._gateway, "control plane": self._control}
+        return self.keepers() | {name: it.pid for name, it in others.items() if it is not None and it.poll() is None}
+
+    async def end(self, agent_id: str) -> None:
+        """SIGKILL everything of an agent, whatever state it is in; it may have ended already."""
+        process = self._agents[agent_id]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+
+    def revive(self) -> None:
+        """Let frozen agents go on and start those again that have ended."""
+        for agent_id, process in list(self._agents.items()):
+            if process.poll() is not None:
+                self.start_agent(agent_id)
+            else:
+                os.killpg(process.pid, signal.SIGCONT)
+
+    def listed(self) -> str:
+        """Return the gateway's list of agents."""
+        return (Home.at(self._folder).nginx / "agents.conf").read_text()
+
+    def logs(self) -> dict[str, Path]:
+        """Return name → file of everything that logs."""
+        return {path.stem: path for path in sorted(self._folder.glob("*.log"))}
+
     def log_of(self, name: str) -> str:
         """Return what a process logged."""
         return (self._folder / f"{name}.log").read_text()

@@ -26,7 +26,8 @@ class Child:
         self._page = page
         self._port = port
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self.stopping = False
+        """Whether it was asked to end for good."""
         self.boot = ""
 
     @property
@@ -39,15 +40,15 @@ class Child:
     ) -> None:
         """Keep a runner alive until `stop`; `register` before each boot, `ended(boot, reason)` after it."""
         pause_s = 0.0
-        while not self._stopping:
+        while not self.stopping:
             self.boot = str(uuid.uuid4())
             await register(self.boot)
             started = monotonic()
             code = await self._live(self.boot)
-            await ended(self.boot, "stopped" if self._stopping else f"runner ended by itself ({_word(code)})")
+            await ended(self.boot, "stopped" if self.stopping else f"runner ended by itself ({_word(code)})")
             quick = monotonic() - started < _QUICK_DEATH_S
             pause_s = min(_MAX_PAUSE_S, pause_s * 2 + 0.5) if quick else 0.0
-            if pause_s and not self._stopping:
+            if pause_s and not self.stopping:
                 log.warning("runner_pause", seconds=pause_s, code=code)
                 await asyncio.sleep(pause_s)
 
@@ -66,7 +67,7 @@ class Child:
 
     async def stop(self) -> None:
         """End the runner for good: it hands its work back, or is killed after STOP_WITHIN_S."""
-        self._stopping = True
+        self.stopping = True
         await self._end(signal.SIGTERM)
 
     async def replace(self) -> None:

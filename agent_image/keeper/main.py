@@ -87,30 +87,37 @@ class Keeper:
             SettingsError: a store does not serve. DuplicateAgent: this id is in use.
         """
         await self._parts.postgres.open()
+        try:
+            await self._begin()
+            await self._live()
+        finally:
+            # Also for a refused agent: an open pool's workers swallow cancellations and would keep it from ending.
+            await self._parts.postgres.aclose()
+            await self._parts.redis.aclose()
+
+    async def _begin(self) -> None:
         log.info("stores_checked", redis=await _patiently(self._parts.redis.check), library=await self._load_library())
         await _patiently(self._refuse_duplicate)
         await _patiently(self._distrust_own_start)
         await self._liveness.start()
+
+    async def _live(self) -> None:
         # Until here there is nothing to hand back, so a signal simply ends a keeper that waits for its stores.
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        try:
-            async with asyncio.TaskGroup() as loops:
-                living = [
-                    loops.create_task(self._child.run(self._register, self._ended), name="runner"),
-                    loops.create_task(self._beacon.run(), name="beacon"),
-                    loops.create_task(self._watch.run(), name="watch"),
-                    loops.create_task(self._candidate.run(), name="candidate"),
-                    loops.create_task(self._stall.run(), name="stall"),
-                    loops.create_task(self._orders.run(), name="orders"),
-                    loops.create_task(self._ask_postgres(), name="standing"),
-                ]
-                await stopped.wait()
-                await self._stop(living)
-        finally:
-            await self._parts.postgres.aclose()
-            await self._parts.redis.aclose()
+        async with asyncio.TaskGroup() as loops:
+            living = [
+                loops.create_task(self._child.run(self._register, self._ended), name="runner"),
+                loops.create_task(self._beacon.run(), name="beacon"),
+                loops.create_task(self._watch.run(), name="watch"),
+                loops.create_task(self._candidate.run(), name="candidate"),
+                loops.create_task(self._stall.run(), name="stall"),
+                loops.create_task(self._orders.run(), name="orders"),
+                loops.create_task(self._ask_postgres(), name="standing"),
+            ]
+            await stopped.wait()
+            await self._stop(living)
 
     async def _stop(self, living: list[asyncio.Task[None]]) -> None:
         """Drain, end the runner, hand back what is left; with the stores away the others find the boot silent."""
@@ -157,7 +164,8 @@ class Keeper:
         """Report the death of our own runner: the lease first, so that the others agree at once, then its work."""
         await self._seat.give_up(successor="", kind="child")
         await _patiently(lambda: self._hand_back(boot, reason))
-        await self._beacon.leave(boot, forget=False)
+        # An agent that ends on purpose is not missed; one that starts again is.
+        await self._beacon.leave(boot, forget=self._child.stopping)
 
     async def _hand_back(self, boot: str, reason: str) -> None:
         await self._ledger.bury(boot, reason)

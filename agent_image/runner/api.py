@@ -75,7 +75,10 @@ class ConversationApi(Controller):
     async def send(
         self, request: Request[Any, Any, Any], conversations: Service, conversation: str, data: NewMessage
     ) -> Response[AcceptedMessage] | Stream:
-        """Send a message. With `Accept: text/event-stream` the answer itself is the response."""
+        """Send a message. With `Accept: text/event-stream` the answer itself is the response.
+
+        It ends with the turn; or with `moving`, if its agent stops before: /events has the rest.
+        """
         accepted = await conversations.accept(
             request.user, conversation, data.text, client_id=data.client_id, create=data.create
         )

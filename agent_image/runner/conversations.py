@@ -7,11 +7,21 @@ import msgspec
 
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
+from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import last_word
 from appliance.core import event_bus, logs
 from appliance.core.conversation_events import ConversationEvents
-from appliance.core.errors import BadInput, Conflict, NotFound, StaleAttempt, StoreAway, TooLarge
+from appliance.core.errors import (
+    BadInput,
+    Conflict,
+    Leaving,
+    NotFound,
+    StaleAttempt,
+    StoreAway,
+    TooFewAgents,
+    TooLarge,
+)
 from appliance.core.metrics import TURNS_ACCEPTED
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Accepted, Conversation, Event, Message, TaskState, Turn, User
@@ -39,13 +49,22 @@ class Conversations:
     """The service behind every face of the chat."""
 
     def __init__(
-        self, redis: Redis, postgres: Postgres, ledger: TaskLedger, intake: Intake, hub: Hub, *, agent: str
+        self,
+        redis: Redis,
+        postgres: Postgres,
+        ledger: TaskLedger,
+        intake: Intake,
+        hub: Hub,
+        neighbours: Neighbours,
+        *,
+        agent: str,
     ) -> None:
         self._redis = redis
         self._postgres = postgres
         self._ledger = ledger
         self._intake = intake
         self._hub = hub
+        self._neighbours = neighbours
         self._agent = agent
         self._events = ConversationEvents(redis)
 
@@ -55,10 +74,12 @@ class Conversations:
         """Commit a message and its turn, and run it here if a slot is free (DESIGN part 6).
 
         Raises:
-            BadInput: empty or unreadable. TooLarge: above MAX_TEXT. NotFound, Overloaded.
+            BadInput: empty or unreadable. TooLarge: above MAX_TEXT. NotFound, Overloaded, TooFewAgents.
             StoreAway: nothing was accepted; sending it again with the same `client_id` is safe.
         """
         text, client_id = _checked_text(text), _checked_id(client_id) or str(uuid4())
+        if create:
+            await self._check_may_begin(user, conversation)
         boot = None if self._hub.away else self._intake.reserve()
         turn: Turn | None = None
         try:
@@ -74,6 +95,14 @@ class Conversations:
         TURNS_ACCEPTED.labels("direct" if turn else "queued").inc()
         return accepted
 
+    async def _check_may_begin(self, user: User, conversation: str) -> None:
+        """Return if the conversation is there already or a new one may begin; TooFewAgents otherwise."""
+        if why := self._neighbours.why_no_new_conversation():
+            try:
+                await self.find(user, conversation)
+            except NotFound:
+                raise TooFewAgents(why) from None
+
     async def _tell_accepted(self, accepted: Accepted) -> str:
         """Tell open pages and return the cursor before this news.
 
@@ -87,7 +116,9 @@ class Conversations:
                 turn.conversation_id, turn.id, 0, agent="", first=("accepted", data)
             )
             return opened.cursor
-        except (StoreAway, StaleAttempt) as error:
+        except StaleAttempt:  # another agent was faster to begin than this one to tell
+            return await self._start_of(turn.conversation_id, turn.id)
+        except StoreAway as error:
             log.info("accepted_untold", turn=turn.id, error=str(error))
             return ""
 
@@ -126,10 +157,12 @@ class Conversations:
         return _conversation(_found(await self._postgres.row("conversation", **_of(user, conversation))))
 
     async def create(self, user: User, conversation: str | None = None, title: str = "") -> Conversation:
-        """Begin a conversation; Conflict when the id is taken."""
+        """Begin a conversation; Conflict when the id is taken, TooFewAgents when none may begin."""
+        conversation = conversation or str(uuid4())
+        await self._check_may_begin(user, conversation)
         made = await self._postgres.row(
             "create_conversation",
-            **_of(user, conversation or str(uuid4())),
+            **_of(user, conversation),
             title=_checked_title(title),
             trace=uuid4().hex,
         )
@@ -172,8 +205,12 @@ class Conversations:
     async def _position(self, conversation: str) -> str:
         """Return the cursor from which an open page goes on: the start of the oldest unfinished turn, or the end."""
         unfinished = await self._postgres.rows("unfinished_turns", conversation=conversation)
+        return await self._start_of(conversation, str(unfinished[0]["id"]) if unfinished else "")
+
+    async def _start_of(self, conversation: str, turn: str) -> str:
+        """Return the cursor from which a turn's events come, or the stream's end; '' while Redis is away."""
         try:
-            position = await self._events.position(conversation, str(unfinished[0]["id"]) if unfinished else "")
+            position = await self._events.position(conversation, turn)
         except StoreAway:
             return ""
         return position.cursor(position.turn_start or position.last)
@@ -184,14 +221,22 @@ class Conversations:
             _found(await self._postgres.row("message", **_of(user, conversation), message=_uuid(message_id)))
         )
 
-    async def follow(self, user: User, conversation: str, cursor: str) -> AsyncIterator[Event | None]:
+    async def join(self, user: User, conversation: str, cursor: str) -> AsyncIterator[Event | None]:
+        """`follow`, for a client that may as well listen to another agent: Leaving when it should."""
+        if self._hub.leaving:
+            raise Leaving
+        return await self.follow(user, conversation, cursor, stays=False)
+
+    async def follow(
+        self, user: User, conversation: str, cursor: str, *, stays: bool = True
+    ) -> AsyncIterator[Event | None]:
         """Return the endless feed of a conversation after `cursor`; None in it means that a second passed.
 
         Raises:
             NotFound: before the first event, when the conversation is not this person's.
         """
         found = await self.find(user, conversation)
-        return Feed(self._events, self._hub, found.id, lambda: self._position(found.id)).events(cursor)
+        return Feed(self._events, self._hub, found.id, lambda: self._position(found.id), stays=stays).events(cursor)
 
 
 def _checked_text(text: str) -> str:

@@ -13,31 +13,45 @@ PING_S = 1.0
 
 
 class Feed:
-    """Yields events with cursors, a None each silent second, and a snapshot event whenever continuity is lost."""
+    """Yields events with cursors, a None each silent second, and a snapshot event whenever continuity is lost.
+
+    Its last event is `moving`, when this agent is leaving; one that `stays` gets it only at the very end.
+    """
 
     def __init__(
-        self, events: ConversationEvents, hub: Hub, conversation: str, where_to_begin: Callable[[], Awaitable[str]]
+        self,
+        events: ConversationEvents,
+        hub: Hub,
+        conversation: str,
+        where_to_begin: Callable[[], Awaitable[str]],
+        *,
+        stays: bool,
     ) -> None:
         self._events = events
         self._hub = hub
         self._conversation = conversation
         self._where_to_begin = where_to_begin
+        self._stays = stays
         self._told_away = False
 
     async def events(self, cursor: str) -> AsyncIterator[Event | None]:
-        """Yield until the client goes."""
+        """Yield until the client goes, or is to go to another agent."""
         with OPEN_STREAMS.track_inprogress():
             while True:
                 start = await self._start(cursor)
-                while start is None:  # Redis is away: keep the client company
-                    yield self._news_of_redis() or None
+                while start is None and not self._hub.leaving:  # Redis is away: keep the client company
+                    yield self._news_of_redis()
                     await asyncio.sleep(RETRY_S * 5)
                     start = await self._start(cursor)
-                generation, stream_id, known = start
-                if not known:
-                    yield Event(type="snapshot", cursor=f"{generation}-{stream_id}")
-                async for item in self._live(generation, stream_id):
-                    yield item
+                if start is not None:
+                    generation, stream_id, known = start
+                    if not known:
+                        yield Event(type="snapshot", cursor=f"{generation}-{stream_id}")
+                    async for item in self._live(generation, stream_id):
+                        yield item
+                if self._hub.leaving:
+                    yield Event(type="moving", cursor="")
+                    return
                 cursor = ""  # the generation changed: begin again from rows
 
     async def _start(self, cursor: str) -> tuple[str, str, bool] | None:
@@ -54,7 +68,7 @@ class Feed:
 
     async def _live(self, generation: str, after: str) -> AsyncIterator[Event | None]:
         catch_up = self._hub.is_followed(self._conversation)
-        with self._hub.following(self._conversation, after) as inbox:
+        with self._hub.following(self._conversation, after, stays=self._stays) as inbox:
             seen = after
             if catch_up:
                 for item in await self._missed(generation, after):

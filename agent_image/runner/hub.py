@@ -18,7 +18,10 @@ GENERATION_S = 0.5
 
 
 class Hub:
-    """Follows streams for any number of readers; an inbox receives events, or None when the generation changed."""
+    """Follows streams for any number of readers; an inbox receives events, or None as its last.
+
+    None means: begin again from rows, since the generation changed, or at another agent when this one is `leaving`.
+    """
 
     def __init__(self, redis: Redis, events: ConversationEvents, boot: str) -> None:
         self._redis = redis
@@ -26,19 +29,27 @@ class Hub:
         self._boot = boot
         self._positions: dict[str, str] = {}
         self._inboxes: dict[str, set[asyncio.Queue[Event | None]]] = {}
+        self._staying: set[asyncio.Queue[Event | None]] = set()
         self._wake_seen = "$"
         self._waker: asyncio.Task[None] | None = None
         self.generation: str | None = None
         self.away = False
         """Whether Redis does not answer at the moment."""
+        self.leaving = False
+        """Whether readers are to go to another agent."""
 
     @contextmanager
-    def following(self, conversation: str, after: str) -> Iterator[asyncio.Queue[Event | None]]:
-        """Put a conversation's events into an inbox: those after `after` if nobody followed it yet, else new ones."""
+    def following(self, conversation: str, after: str, *, stays: bool = False) -> Iterator[asyncio.Queue[Event | None]]:
+        """Put a conversation's events into an inbox: those after `after` if nobody followed it yet, else new ones.
+
+        A reader that `stays` is not sent away before the very end.
+        """
         inbox: asyncio.Queue[Event | None] = asyncio.Queue()
         stream = self._events.stream(conversation)
         readers = self._inboxes.setdefault(stream, set())
         readers.add(inbox)
+        if stays:
+            self._staying.add(inbox)
         if stream not in self._positions:
             self._positions[stream] = after
             self._wake_soon()
@@ -46,6 +57,7 @@ class Hub:
             yield inbox
         finally:
             readers.discard(inbox)
+            self._staying.discard(inbox)
             if not readers and self._inboxes.get(stream) is readers:
                 del self._inboxes[stream], self._positions[stream]
 
@@ -114,6 +126,13 @@ class Hub:
             except StoreAway:
                 pass  # the reading loop says so
             await asyncio.sleep(GENERATION_S if self.generation else RETRY_S)
+
+    def send_away(self, *, everybody: bool = False) -> None:
+        """Tell readers to go on at another agent: those that do not stay, or everybody."""
+        self.leaving = True
+        for inboxes in self._inboxes.values():
+            for inbox in inboxes if everybody else inboxes - self._staying:
+                inbox.put_nowait(None)
 
     def _begin_again(self) -> None:
         log.warning("generation_changed", conversations=len(self._inboxes))

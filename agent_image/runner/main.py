@@ -15,8 +15,11 @@ from litestar.types import ASGIApp
 from agent_image.runner.api import ConversationApi
 from agent_image.runner.chat import CHAT_HANDLERS
 from agent_image.runner.conversations import Conversations
+from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.llm import build_router
+from agent_image.runner.neighbours import Neighbours
+from agent_image.runner.reign import Reign
 from agent_image.runner.streams import page_events, socket
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.runner.turns.intake import Intake
@@ -25,10 +28,12 @@ from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
 from appliance.core.clock import monotonic
 from appliance.core.conversation_events import ConversationEvents
+from appliance.core.election import Election
 from appliance.core.metrics import AGENT_LOAD, AGENT_MAX_LOAD
 from appliance.core.postgres import Postgres
-from appliance.core.records import Status
+from appliance.core.records import Role, Status
 from appliance.core.redis import Redis
+from appliance.core.registry import Registry
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import TaskLedger
 from appliance.core.working_memory import WorkingMemory
@@ -36,7 +41,7 @@ from appliance.web.app import create_app
 
 log = logs.get("runner")
 TICK_S = 0.1
-_GRACE_S = 3
+_GRACE_S = 1
 """Seconds that open requests may take to end once the runner was asked to."""
 
 
@@ -65,10 +70,21 @@ class Runner:
             max_tokens=config.model_max_tokens,
         )
         self._hub = Hub(self._redis, self._events, boot)
-        self._intake = Intake(parts, config, self._redis, may_claim=lambda: not self._hub.away)
-        self._announcer = Announcer(
-            self._ledger, self._events, lambda: page.may_act_as_primary(monotonic()), agent=agent
+        self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim)
+        self._neighbours = Neighbours(Registry(self._redis), config)
+        self._drain = Drain(page, self._intake, self._hub, self._neighbours.others_serve)
+        self._reign = Reign(
+            page,
+            self._ledger,
+            Election(self._redis, self._postgres),
+            Announcer(self._ledger, self._events, agent),
+            agent=agent,
+            boot=boot,
         )
+
+    def _may_claim(self) -> bool:
+        """Whether this agent takes ordinary work now: a standby waits to be elected."""
+        return not self._hub.away and self._page.role is not Role.STANDBY
 
     async def run(self) -> None:
         """Serve until SIGTERM; then take nothing more, let go of what runs, and end."""
@@ -84,23 +100,22 @@ class Runner:
                     "hear queued": self._intake.hear_queued(),
                     "hear aborts": self._intake.hear_aborts(),
                     "flags": self._intake.check_flags(),
-                    "announcer": self._announcer.run(),
+                    "neighbours": self._neighbours.run(),
+                    "reign": self._reign.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")
+            serving.add_done_callback(lambda _: self._drain.stop())
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, lambda: self._ask_to_stop(server))
+                asyncio.get_running_loop().add_signal_handler(number, self._drain.stop)
+            await self._drain.run()
+            server.should_exit = True
             await serving
-            await self._intake.close()
             for loop in loops:
                 loop.cancel()
         await self._router.aclose()
         await self._postgres.aclose()
         await self._redis.aclose()
-
-    def _ask_to_stop(self, server: uvicorn.Server) -> None:
-        self._page.status = Status.DRAINING
-        server.should_exit = True
 
     def _server(self) -> uvicorn.Server:
         config = uvicorn.Config(
@@ -115,7 +130,13 @@ class Runner:
 
     def _app(self) -> ASGIApp:
         service = Conversations(
-            self._redis, self._postgres, self._ledger, self._intake, self._hub, agent=self._config.cluster_agent_id
+            self._redis,
+            self._postgres,
+            self._ledger,
+            self._intake,
+            self._hub,
+            self._neighbours,
+            agent=self._config.cluster_agent_id,
         )
         return create_app(
             self._config,
@@ -148,7 +169,7 @@ def _no_signals() -> Iterator[None]:
 
 def main(boot: str, descriptor: int, port: int) -> None:
     """Run one boot."""
-    config = settings.load()
+    config = settings.load("runner")
     logs.configure(config.log_level, agent=config.cluster_agent_id, boot=boot[:8])
     # What was imported stays for good; without this a full collection now and then stops every stream for 30 ms.
     gc.freeze()

@@ -12,6 +12,8 @@ retrying            reason, delay_s: this try failed, another one follows
 done                message_id, length, checksum and the answer's facts: what the page must equal
 cancelled, failed   the same for what was kept, and the reason
 waiting_for_store, store_back
+moving              the last one of this connection: its agent is being stopped; reconnect at once with the cursor and
+                    `try` + 1, nothing is lost (it has no cursor of its own)
 ping                a second passed
 """
 
@@ -28,10 +30,12 @@ from litestar.params import SkipValidation
 from litestar.response import Stream
 
 from agent_image.runner.conversations import Conversations
-from appliance.core.errors import BadInput, NexusError
+from appliance.core.errors import BadInput, Leaving, NexusError
 from appliance.core.records import Event
 
 EVENT_STREAM = "text/event-stream"
+SERVICE_RESTART = 1012
+"""Close code of a socket whose agent is being stopped (RFC 6455's registry)."""
 PING = b"event: ping\ndata: {}\n\n"
 ENDS_A_TURN = frozenset({"done", "failed", "cancelled"})
 Service = NamedDependency[SkipValidation[Conversations]]
@@ -76,10 +80,11 @@ class FromSocket(msgspec.Struct, frozen=True):
 async def socket(socket: WebSocket[Any, Any, Any], conversations: Service, conversation: str, cursor: str = "") -> None:
     """Carry a conversation both ways: events out, messages and stops in."""
     try:
-        feed = await conversations.follow(socket.user, conversation, cursor)
+        feed = await conversations.join(socket.user, conversation, cursor)
+    except Leaving as error:
+        return await _deny(socket, error)
     except NexusError as error:
-        await socket.close(code=4000 + error.status, reason=error.title[:120])
-        return
+        return await socket.close(code=4000 + error.status, reason=error.title[:120])
     await socket.accept()
     sender = asyncio.create_task(_send_events(socket, feed))
     try:
@@ -91,11 +96,19 @@ async def socket(socket: WebSocket[Any, Any, Any], conversations: Service, conve
         sender.cancel()
         with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
             await sender
+    return None
+
+
+async def _deny(socket: WebSocket[Any, Any, Any], error: NexusError) -> None:
+    """Refuse the handshake with an HTTP status, which the gateway understands: it asks the next agent."""
+    await socket.send({"type": "websocket.http.response.start", "status": error.status, "headers": []})
+    await socket.send({"type": "websocket.http.response.body", "body": b"", "more_body": False})
 
 
 async def _send_events(socket: WebSocket[Any, Any, Any], feed: AsyncIterator[Event | None]) -> None:
     async for event in feed:
         await socket.send_data(_encode(flat(event) if event else {"type": "ping"}).decode(), mode="text")
+    await socket.close(code=SERVICE_RESTART)
 
 
 async def _obey(socket: WebSocket[Any, Any, Any], conversations: Conversations, conversation: str, raw: str) -> None:
@@ -136,5 +149,5 @@ async def stream_of(
     after = request.headers.get("last-event-id") or cursor
     if len(after) > 200:
         raise BadInput("This cursor is not one of ours.")
-    feed = await conversations.follow(request.user, conversation, after)
+    feed = await conversations.join(request.user, conversation, after)
     return Stream(as_sse(feed), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})

@@ -7,6 +7,7 @@ each, so that no client can stop while it holds a lock (PROTOCOLS 6.2).
 import asyncio
 import hashlib
 import re
+import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -71,10 +72,14 @@ class Postgres:
 
     async def _run(self, name: str, values: Mapping[str, object]) -> list[Row]:
         try:
-            with cancellation.kept():
-                async with self._pool.connection() as connection:
-                    cursor = await connection.execute(statement(name), values)
-                    return await cursor.fetchall() if cursor.description else []
+            while True:
+                with cancellation.kept():
+                    async with self._pool.connection() as connection:
+                        if not _has_ended(connection):
+                            cursor = await connection.execute(statement(name), values)
+                            return await cursor.fetchall() if cursor.description else []
+                    # A restarted server ended all idle ones: nothing was sent yet, so the statement is not lost.
+                    await self._pool.check()
         except PoolTimeout as error:
             raise StoreAway("PostgreSQL does not answer", cause="no connection in time") from error
         except psycopg.Error as error:
@@ -100,6 +105,18 @@ class Postgres:
         """Run the named statement and return the first column of its first row, or None."""
         found = await self.row(name, **values)
         return next(iter(found.values())) if found else None
+
+
+def _has_ended(connection: psycopg.AsyncConnection[Row]) -> bool:
+    """Whether the server ended this connection while it was idle; costs no round trip."""
+    ready = select.poll()
+    ready.register(connection.fileno(), select.POLLIN)
+    try:
+        while ready.poll(0):  # nobody asked anything: a last word, then the end
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def connection_options(settings: Settings, application: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 from psycopg.types.json import Jsonb
 
-from appliance.core.errors import StaleAttempt
+from appliance.core.errors import StaleAttempt, StaleEpoch
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Accepted, TaskState, Turn, User
 
@@ -169,13 +169,23 @@ class TaskLedger:
         """Whether a boot has been declared dead: then it must not work on."""
         return bool(await self._postgres.value("boot_is_dead", boot=boot))
 
-    async def sweep(self) -> int:
-        """Release running work of dead boots and wake turns with nothing left to wait for: the level-triggered net."""
-        released = 0
-        for row in await self._postgres.rows("dead_boots_with_work"):
-            released += await self.release(str(row["owner_boot"]), turns_only=False)
-        await self._postgres.rows("wake_orphaned_turns")
-        return released
+    async def sweep_dead(self, epoch: int, boot: str) -> int:
+        """Release running work of dead boots as the primary of `epoch`: the level-triggered net. Returns how much.
+
+        Raises:
+            StaleEpoch: another primary is in force; nothing was changed.
+        """
+        return await self._as_primary("sweep_dead", epoch, boot)
+
+    async def sweep_waiting(self, epoch: int, boot: str) -> int:
+        """Queue waiting turns with nothing left to wait for, as the primary of `epoch`; StaleEpoch as above."""
+        return await self._as_primary("sweep_waiting", epoch, boot)
+
+    async def _as_primary(self, statement: str, epoch: int, boot: str) -> int:
+        changed = await self._postgres.value(statement, epoch=epoch, boot=boot)
+        if changed is None:
+            raise StaleEpoch(epoch=epoch)
+        return int(changed)
 
     async def unannounced(self) -> list[Row]:
         """Return ended turns whose last event may be missing, each with its message and answer."""

@@ -46,6 +46,12 @@ async def test_an_attempt_nobody_opened_is_refused(events: ConversationEvents) -
         await events.append("c", "t", 1, [("token", {"text": "x"})])
 
 
+async def test_an_attempt_that_redis_forgot_is_not_overtaken(events: ConversationEvents) -> None:
+    await events.open_attempt("c", "t", 1, agent="a", first=("started", {}))
+    with pytest.raises(NoAttempt):
+        await events.append("c", "t", 2, [("token", {"text": "x"})])
+
+
 async def test_a_restart_names_the_agent_before_and_the_gap(events: ConversationEvents) -> None:
     await events.open_attempt("c", "t", 1, agent="agent-1", first=("started", {}))
     opened = await events.open_attempt("c", "t", 2, agent="agent-3", first=("attempt_restarted", {"agent": "agent-3"}))

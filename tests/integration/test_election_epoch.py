@@ -127,6 +127,16 @@ async def test_a_winner_has_a_second_to_serve_and_then_the_same_votes_elect_the_
     assert (await election.current()).boot == heir
 
 
+async def test_however_late_a_candidate_cannot_depose_a_winner_that_serves(
+    config: Settings, postgres: Postgres, election: Election
+) -> None:
+    winner = await elected(postgres, election, "a", 0)
+    await election.record_promotion(1, winner, elect_ms=1, promote_ms=1)
+    await set_elected_s_ago(config, 60)
+    assert await election.elect("b", await a_boot(postgres), voted=0, evidence={}) is None
+    assert await election.elect("b", await a_boot(postgres), voted=1, evidence={}) == 2
+
+
 async def test_votes_for_an_epoch_that_is_not_there_yet_elect_nobody(
     config: Settings, postgres: Postgres, election: Election
 ) -> None:

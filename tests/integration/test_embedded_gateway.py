@@ -21,12 +21,14 @@ class PlayedAgent:
 
     def __init__(self, name: str) -> None:
         self.name, self.port = name, free_port()
-        self.silent, self.refuses = False, False
+        self.silent, self.refuses, self.hangs_up = False, False, False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         if self.silent:
             await asyncio.sleep(30)
+        if self.hangs_up and request.transport is not None:
+            request.transport.close()
         if self.refuses:
             return web.Response(status=503, text="busy")
         said = {"agent": self.name, "method": request.method, "bytes": len(body), "headers": dict(request.headers)}
@@ -104,12 +106,31 @@ async def test_a_message_goes_to_the_next_agent_and_other_posts_do_not(
     gateway: Gateway, path: str, status: int
 ) -> None:
     first = await gateway.agent_of("/c/7/x")
-    first.refuses = True
+    first.hangs_up = True
 
     answer = await gateway.http.post(path, content=b"hello")
 
     assert answer.status_code == status
     assert status == 503 or answer.json()["agent"] != first.name
+
+
+async def test_a_refused_message_is_not_asked_again_and_costs_no_agent_its_place(gateway: Gateway) -> None:
+    """What one agent refuses with 503 all refuse; nobody may be left alone for it."""
+    for agent in gateway.agents:
+        agent.refuses = True
+    refused = [await gateway.http.post("/c/7/messages", content=b"hello") for _ in range(3)]
+    for agent in gateway.agents:
+        agent.refuses = False
+
+    assert [(answer.status_code, answer.text) for answer in refused] == [(503, "busy")] * 3
+    assert {await gateway.asked(f"/c/7/events?try={number}") for number in range(20)} == {"one", "two"}
+
+
+async def test_a_stream_refused_by_an_agent_that_leaves_is_asked_of_the_next_one(gateway: Gateway) -> None:
+    leaving = await gateway.agent_of("/c/7/events")
+    leaving.refuses = True
+
+    assert await gateway.asked("/c/7/events") != leaving.name
 
 
 async def test_a_silent_agent_is_left_after_three_seconds(gateway: Gateway) -> None:

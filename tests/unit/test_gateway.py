@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from appliance.core.records import Agent, ClusterView, Status
+from appliance.core.records import Agent, ClusterView, Role, Status
 from appliance.gateway.members import listed, members
 from appliance.gateway.nginx_config import NOBODY, render, replace, upstream_list
 
@@ -10,11 +10,11 @@ A, B = ("10.0.0.1", 81), ("10.0.0.2", 82)
 
 
 def view(*agents: Agent) -> ClusterView:
-    return ClusterView(agents=agents, generation="g", epoch=1, primary_id=None, redis_time=0)
+    return ClusterView(agents=agents, generation="g", epoch=1, redis_time=0)
 
 
-def an_agent(address: tuple[str, int], status: Status, *, alive: bool = True) -> Agent:
-    return Agent(id=f"agent-{address[1]}", host=address[0], port=address[1], status=status, boot_alive=alive)
+def an_agent(address: tuple[str, int], status: Status, *, alive: bool = True, role: Role = Role.SECONDARY) -> Agent:
+    return Agent(id=f"agent-{address[1]}", host=address[0], port=address[1], status=status, boot_alive=alive, role=role)
 
 
 def test_an_agent_that_serves_joins_and_one_that_only_starts_does_not() -> None:
@@ -29,6 +29,31 @@ def test_an_agent_that_is_merely_silent_stays() -> None:
 def test_an_agent_that_drains_leaves() -> None:
     found = members(view(an_agent(A, Status.DRAINING), an_agent(B, Status.ACTIVE)), frozenset({A, B}))
     assert found == {B}
+
+
+def test_an_agent_that_drains_stays_while_there_is_no_other() -> None:
+    draining = an_agent(A, Status.DRAINING)
+    assert members(view(draining), frozenset({A})) == {A}
+    assert members(view(draining), frozenset()) == {A}
+    assert members(view(draining, an_agent(B, Status.ACTIVE, alive=False)), frozenset({A, B})) == {A, B}
+
+
+def test_a_standby_is_listed_only_when_no_other_agent_is_there() -> None:
+    standby = an_agent(A, Status.ACTIVE, role=Role.STANDBY)
+    assert members(view(standby, an_agent(B, Status.ACTIVE)), frozenset({A, B})) == {B}
+    assert members(view(standby, an_agent(B, Status.DRAINING)), frozenset({B})) == {A}
+    assert members(view(standby), frozenset()) == {A}
+
+
+def test_a_standby_joins_beside_an_agent_that_has_died_and_leaves_when_it_is_back() -> None:
+    standby = an_agent(A, Status.ACTIVE, role=Role.STANDBY)
+    assert members(view(standby, an_agent(B, Status.FAILED, alive=False)), frozenset({B})) == {A, B}
+    assert members(view(standby, an_agent(B, Status.ACTIVE)), frozenset({A, B})) == {B}
+
+
+def test_an_elected_standby_is_an_agent_like_any_other() -> None:
+    elected = an_agent(A, Status.ACTIVE, role=Role.PRIMARY)
+    assert members(view(elected, an_agent(B, Status.ACTIVE)), frozenset({B})) == {A, B}
 
 
 def test_an_empty_registry_changes_nothing() -> None:

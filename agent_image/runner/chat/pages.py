@@ -11,7 +11,7 @@ from litestar.response import Redirect, Response
 from agent_image.runner.chat.markdown import to_html
 from agent_image.runner.chat.view import BLANK, turns_of
 from agent_image.runner.conversations import MAX_TEXT, MAX_TITLE, Conversations, Transcript
-from appliance.core.errors import BadInput, NotFound, Overloaded, StoreAway
+from appliance.core.errors import BadInput, NotFound, Overloaded, StoreAway, TooFewAgents
 from appliance.core.records import Conversation
 from appliance.web.protection import readable_form
 from appliance.web.rendering import page
@@ -72,7 +72,7 @@ async def send(request: Asked, conversations: Service, conversation: str) -> Res
     text, client_id, create = form.get("text", ""), form.get("client_id", ""), "create" in form
     try:
         await conversations.accept(request.user, conversation, text, client_id=client_id, create=create)
-    except (BadInput, Overloaded, StoreAway) as error:
+    except (BadInput, Overloaded, StoreAway, TooFewAgents) as error:
         return page(
             request, "unsent.html", status=error.status, error=error, max_text=MAX_TEXT,
             conversation=conversation, text=text, client_id=client_id, create=create,

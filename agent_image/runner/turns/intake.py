@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from agent_image.runner.turns.turn import RETRY_DELAYS_S, Parts, TurnRun, Why
 from appliance.core import event_bus, logs, postgres
+from appliance.core.clock import monotonic
 from appliance.core.errors import StaleAttempt, StoreAway
 from appliance.core.records import TaskState, Turn
 from appliance.core.redis import Redis
@@ -14,6 +15,9 @@ from appliance.core.task_ledger import Answer
 log = logs.get("runner")
 POLL_S = 0.25
 FLAGS_S = 1.0
+LET_GO_WITHIN_S = 0.5
+"""Turns that are handed back may take this long to end; a later write of theirs is fenced."""
+_LOOK_S = 0.01
 LOST = "Something went wrong inside Nexus while this was answered; it was logged."
 QUEUED_CHANNEL = "nexus_queued"
 
@@ -29,6 +33,7 @@ class Intake:
         self._runs: dict[str, TurnRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reserved = 0
+        self._claiming = False
         self._closed = False
         self._look = asyncio.Event()
         self._nobodys: set[str] = set()
@@ -37,6 +42,11 @@ class Intake:
     def load(self) -> int:
         """Turns running now."""
         return len(self._runs)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn runs here, or may be about to: one is being accepted or claimed."""
+        return bool(self._runs or self._reserved or self._claiming)
 
     def reserve(self) -> str | None:
         """Hold a slot for a turn that is just being accepted; return the boot to claim it for, or None when full."""
@@ -73,13 +83,22 @@ class Intake:
         if (run := self._runs.get(turn_id)) is not None:
             run.end(why)
 
-    async def close(self) -> None:
-        """Take nothing more and let go of what runs: its rows go back to the queue."""
+    def close(self) -> None:
+        """Take nothing more; what runs goes on."""
         self._closed = True
-        for run in list(self._runs.values()):
-            run.end("drained")
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=5)
+
+    async def hand_back(self) -> int:
+        """End what runs and release all rows of this boot, which counts as no failure; return how many they were.
+
+        Raises:
+            StoreAway: nothing was released; call it again.
+        """
+        until = monotonic() + LET_GO_WITHIN_S
+        while self.busy and monotonic() < until:
+            for run in self._runs.values():  # also those whose claim was under way
+                run.end("drained")
+            await asyncio.sleep(_LOOK_S)
+        return await self._parts.ledger.release(self._parts.boot, turns_only=False)
 
     async def _adopt_or_let_go(self, nobodys: set[str]) -> None:
         """Deal with rows that name this boot and that nobody runs: the reply to a claim was lost, or a turn crashed.
@@ -108,18 +127,23 @@ class Intake:
         """Claim due turns whenever slots are free: on a hint, and every 250 ms."""
         while True:
             self._look.clear()
-            try:
-                free = self._free()
-                if free > 0 and not self._closed and self._may_claim():
-                    for turn in await self._parts.ledger.claim(self._parts.boot, free):
-                        self._start(turn)
-            except StoreAway as error:
-                log.warning("claim_failed", error=str(error))
+            if (free := self._free()) > 0 and not self._closed and self._may_claim():
+                await self._claim(free)
             try:
                 async with asyncio.timeout(POLL_S):
                     await self._look.wait()
             except TimeoutError:
                 pass  # the poll behind the hint
+
+    async def _claim(self, free: int) -> None:
+        self._claiming = True
+        try:
+            for turn in await self._parts.ledger.claim(self._parts.boot, free):
+                self._start(turn)
+        except StoreAway as error:
+            log.warning("claim_failed", error=str(error))
+        finally:
+            self._claiming = False
 
     async def hear_queued(self) -> None:
         """Turn PostgreSQL's notices of queued work into a look at the queue."""
@@ -158,7 +182,8 @@ class Intake:
         for turn_id, attempt in running.items():
             if owned.get(turn_id) != attempt:
                 self.end(turn_id, "lost")
-        await self._adopt_or_let_go({turn_id for turn_id in owned if turn_id not in self._runs})
+        # An accept holds its slot until Redis was told, which may take long; its row is ours before its run begins.
+        await self._adopt_or_let_go({turn_id for turn_id in owned if turn_id not in self._runs and not self._reserved})
         if running:
             for turn_id in await ledger.cancelled_among(list(running)):
                 self.end(turn_id, "stopped")

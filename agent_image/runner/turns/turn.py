@@ -11,7 +11,7 @@ import msgspec
 
 from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelRequest, Route, Router, Usage
 from agent_image.runner.turns.publisher import Publisher
-from appliance.core import logs
+from appliance.core import failpoints, logs
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import ModelError, ModelSilent, StaleAttempt, StoreAway
 from appliance.core.metrics import ATTEMPTS_RESTARTED, FIRST_TOKEN, STALE_REFUSED, TURNS_ENDED
@@ -180,9 +180,11 @@ class TurnRun:
     async def _commit(self, answer: Answer, past: tuple[Said, ...] = ()) -> None:
         """Commit first, then tell (PROTOCOLS 8.2): what the page shows at `done` is what the row holds."""
         parts = self._parts
+        failpoints.reach("before_commit")
         message = await self._until_stores_answer(
             lambda: parts.ledger.end(self.turn, parts.boot, answer, agent=parts.agent)
         )
+        failpoints.reach("after_commit_before_done_event")
         TURNS_ENDED.labels(answer.state).inc()
         kind, data = last_word(answer, message)
         self._publisher.say(kind, **data)
@@ -218,7 +220,11 @@ class TurnRun:
             await self._commit(
                 Answer(TaskState.FAILED, text, "The answer took too long.", self._route.model, self._meta())
             )
-        # lost or drained: the row is, or will be, another attempt's; nothing is written here.
+        elif why == "drained":
+            # The next attempt calls nobody lost: this agent lets go by itself.
+            await self._publisher.drain()
+            await self._quietly(self._publisher.let_go)
+        # lost or drained: the row is, or will be, another attempt's; nothing is written to it here.
 
     async def _until_stores_answer(self, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a fenced step until the stores answer (PROTOCOLS 6.5): same attempt, so repeating is safe."""

@@ -6,6 +6,8 @@ redis.register_function('append', function(keys, args)
   if refusal then return refusal end
   local opened = redis.call('HGET', keys[2], args[2])
   if not opened then return redis.error_reply('NO_ATTEMPT this turn was not opened') end
+  -- A Redis that came back with older data may know an earlier attempt only: then its owner opens it again.
+  if tonumber(opened) < tonumber(args[3]) then return redis.error_reply('NO_ATTEMPT it was not opened yet') end
   if opened ~= args[3] then return redis.error_reply('STALE_ATTEMPT attempt ' .. opened .. ' was opened') end
   local id
   for i = 6, #args, 2 do

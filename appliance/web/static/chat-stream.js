@@ -1,5 +1,6 @@
 // One conversation's events over whatever agents are alive (PROTOCOLS 6.6, 8): the cursor says what was seen, `try` picks
-// the agent. Only silence or a failed connection raises `try`, so a healthy conversation stays where it is.
+// the agent. Only silence, a failed connection or an agent that is being stopped raises `try`, so a healthy conversation
+// stays where it is.
 const SILENCE_MS = 2500;
 // A healthy agent answers a new connection at once; a frozen one accepts it and never does.
 const OPENING_MS = 400;
@@ -7,7 +8,7 @@ const RECONNECT_MS = 100;
 const SHOW_AFTER_MS = 700;
 const ASK_WHY_AFTER = 4;
 const TYPES = ["accepted", "started", "attempt_restarted", "route", "token", "snapshot", "retrying", "done", "cancelled",
-  "failed", "waiting_for_store", "store_back", "ping"];
+  "failed", "waiting_for_store", "store_back", "moving", "ping"];
 
 export class Stream {
   constructor(conversation, handlers) {
@@ -80,6 +81,11 @@ export class Stream {
     this.delay = RECONNECT_MS;
     this.failures = 0;
     if (type === "ping") return;
+    if (type === "moving") {
+      this.tries += 1;
+      this.connect(); // nothing was lost, so nothing is said
+      return;
+    }
     const event = JSON.parse(message.data);
     if (event.cursor && !this.after(event.cursor)) return;
     this.cursor = event.cursor || this.cursor;

@@ -2,7 +2,9 @@
 select epoch, primary_id, boot, elected_at from cluster_epoch where id = 1;
 
 -- name: elect
-select elect(%(agent)s, %(boot)s, %(voted)s, %(evidence)s);
+-- A candidate that waited long for its connection must not depose a winner that serves: its votes were against another.
+select elect(%(agent)s, %(boot)s, %(voted)s, %(evidence)s) where not exists(
+  select 1 from failovers f join cluster_epoch e on e.epoch = f.epoch where f.epoch > %(voted)s and f.served_at is not null);
 
 -- name: register_boot
 insert into boots(boot, agent_id) values (%(boot)s, %(agent)s) on conflict (boot) do nothing;

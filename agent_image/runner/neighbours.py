@@ -1,0 +1,41 @@
+"""What this runner knows of the other agents: the registry, read each second, so that no request waits for it."""
+
+import asyncio
+
+from appliance.core import logs
+from appliance.core.errors import StoreAway
+from appliance.core.health import why_no_new_conversation
+from appliance.core.records import ClusterView, Status
+from appliance.core.registry import Registry
+from appliance.core.settings import Settings
+
+log = logs.get("runner")
+LOOK_S = 1.0
+
+
+class Neighbours:
+    """The last view of the registry; while Redis is away the one before it stands."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._me = settings.cluster_agent_id
+        self._min_secondaries = settings.cluster_min_secondaries
+        self._view: ClusterView | None = None
+
+    async def run(self) -> None:
+        """Look each second until cancelled."""
+        while True:
+            try:
+                self._view = await self._registry.view()
+            except StoreAway as error:
+                log.info("registry_unread", error=str(error))
+            await asyncio.sleep(LOOK_S)
+
+    def others_serve(self) -> bool:
+        """Whether another agent can take this one's streams."""
+        agents = self._view.agents if self._view else ()
+        return any(it.id != self._me and it.boot_alive and it.status is Status.ACTIVE for it in agents)
+
+    def why_no_new_conversation(self) -> str:
+        """Return why a new conversation is refused now, '' when it is not."""
+        return why_no_new_conversation(self._view, self._min_secondaries) if self._view else ""
