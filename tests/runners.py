@@ -68,7 +68,7 @@ class Runners(Cluster):
             await asyncio.sleep(BEAT_S)
         await self.ledger.bury(boot, "its runner ended")
         self.left_over[agent_id] = await self.ledger.release(boot, turns_only=False)
-        await self.registry.leave(agent_id, boot, forget=False)
+        await self.registry.leave(agent_id, boot, on_purpose=False)
 
     def _record(self, agent_id: str, boot: str, port: int, pid: int) -> Agent:
         page = self.pages[agent_id]

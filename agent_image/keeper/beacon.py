@@ -55,9 +55,9 @@ class Beacon:
         if self._seat.held and not self._stalled():
             await self._seat.keep(me.boot)
 
-    async def leave(self, boot: str, *, forget: bool) -> None:
+    async def leave(self, boot: str, *, on_purpose: bool) -> None:
         """End this boot's liveness on purpose; Redis may be away."""
         try:
-            await self._registry.leave(self._describe().id, boot, forget=forget)
+            await self._registry.leave(self._describe().id, boot, on_purpose=on_purpose)
         except StoreAway as error:
             log.warning("leave_failed", error=str(error))

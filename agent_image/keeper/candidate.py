@@ -141,7 +141,7 @@ class Candidate:
     async def _snapshot(self, view: ClusterView) -> Snapshot:
         assert self._standing is not None  # noqa: S101 - read before
         me, term, now = self._describe(), self._standing.term, monotonic()
-        i_lead = self._seat.held or (bool(me.boot) and term.boot == me.boot)
+        i_lead = self._seat.held or self._seat.leads(term, me.boot)
         case = self._open_case(view, i_lead=i_lead, now=now)
         named = view.released if view.released and view.released.epoch == term.number else None
         voted = case is not None and case.voted_at is not None and now - case.voted_at < REVOTE_S

@@ -165,7 +165,7 @@ class Keeper:
         await self._seat.give_up(successor="", kind="child")
         await _patiently(lambda: self._hand_back(boot, reason))
         # An agent that ends on purpose is not missed; one that starts again is.
-        await self._beacon.leave(boot, forget=self._child.stopping)
+        await self._beacon.leave(boot, on_purpose=self._child.stopping)
 
     async def _hand_back(self, boot: str, reason: str) -> None:
         await self._ledger.bury(boot, reason)

@@ -89,7 +89,7 @@ class Promotion:
     async def _promote(self, seen: Snapshot, epoch: int, *, elect_ms: float, elected: float) -> None:
         """Hand on what the deposed primary ran (PROTOCOLS 7.3); nothing else has to be taken over in bulk."""
         act = after_deposing(evidence_of(seen))
-        if act is not Act.NOTHING and seen.holder_boot:
+        if act is not Act.NOTHING and seen.holder_boot not in ("", self._seat.boot):
             verdict = DeathVerdict(act, f"deposed as primary ({evidence_of(seen)})")
             await self._carry_out(seen.holder, seen.holder_boot, verdict)
         promote_ms = (monotonic() - elected) * 1000

@@ -47,6 +47,10 @@ class Seat:
         """The newest term this agent knows."""
         return self._page.epoch
 
+    def leads(self, term: Epoch, boot: str) -> bool:
+        """Whether `term` is this boot's own; not once it was given up, so that its agent may be elected anew."""
+        return term.boot == boot and term.number > self._given_up and bool(boot)
+
     async def take(self, boot: str, epoch: int) -> bool:
         """Show the lease of a term just won in PostgreSQL; False when a later one is known.
 
@@ -81,7 +85,7 @@ class Seat:
 
         A candidate may have died right after its commit, or the reply to our own was lost: the row decides.
         """
-        mine = term.boot == boot and term.number > self._given_up and bool(boot)
+        mine = self.leads(term, boot)
         if self.held and not mine:
             return self.step_down(f"epoch {term.number} belongs to {term.primary_id}")
         if not self.held:

@@ -157,4 +157,4 @@ class Watch:
         self._done.add((boot, verdict.act))
         log.warning(verdict.act, peer=agent_id, boot=boot, reason=verdict.reason, released=released)
         if verdict.act is Act.BURY:
-            await self._registry.leave(agent_id, boot, forget=False)
+            await self._registry.leave(agent_id, boot, on_purpose=False)

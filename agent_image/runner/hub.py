@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from appliance.core import logs
+from appliance.core.clock import monotonic
 from appliance.core.conversation_events import ConversationEvents, event
 from appliance.core.errors import StoreAway
 from appliance.core.records import Event
@@ -15,6 +16,8 @@ REARM_S = 0.02
 """A new conversation ends the current read, but not more often than this."""
 RETRY_S = 0.1
 GENERATION_S = 0.5
+CUT_OFF_S = 3.0
+"""After so much silence of Redis readers try another agent: perhaps only this one does not hear it."""
 
 
 class Hub:
@@ -37,6 +40,12 @@ class Hub:
         """Whether Redis does not answer at the moment."""
         self.leaving = False
         """Whether readers are to go to another agent."""
+        self._heard_at = monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """For how many seconds Redis has not answered."""
+        return monotonic() - self._heard_at
 
     @contextmanager
     def following(self, conversation: str, after: str, *, stays: bool = False) -> Iterator[asyncio.Queue[Event | None]]:
@@ -86,7 +95,7 @@ class Hub:
             while True:
                 try:
                     await self._read_once()
-                    self.away = False
+                    self.away, self._heard_at = False, monotonic()
                 except StoreAway as error:
                     if not self.away:
                         log.warning("events_unread", error=str(error))

@@ -45,13 +45,13 @@ class Registry:
         )
         return Beat(redis_ms=int(now), generation=generation or None, primary_id=primary or None)
 
-    async def leave(self, agent_id: str, boot: str, *, forget: bool) -> None:
-        """End a boot's liveness and lease at once; with `forget` its record goes too."""
+    async def leave(self, agent_id: str, boot: str, *, on_purpose: bool) -> None:
+        """End a boot's liveness and lease at once; who leaves on purpose is not missed (CLUSTER_MIN_SECONDARIES)."""
         keys = self._keys
         await self._redis.call(
             "leave",
             [keys.agent(agent_id), keys.agents, keys.boot(boot), keys.primary],
-            [agent_id, boot, int(forget)],
+            [agent_id, boot, int(on_purpose)],
             control=True,
         )
 

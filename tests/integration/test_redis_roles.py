@@ -103,8 +103,8 @@ async def test_a_keeper_may_do_all_that_liveness_and_elections_need(
     assert await seat.release("agent-1", "boot-agent-1", 4, successor="", kind="child")
     assert await seat.reassert("agent-1", "boot-agent-1", 4)
     await seat.tell(4, {"type": "routing"})
-    await registry.leave("agent-1", "boot-agent-1", forget=True)
-    assert [agent.id for agent in (await registry.view()).agents] == ["agent-2"]
+    await registry.leave("agent-1", "boot-agent-1", on_purpose=True)
+    assert [agent.id for agent in (await registry.view()).agents if agent.boot_alive] == ["agent-2"]
 
 
 async def test_a_runner_may_do_all_that_conversations_need(
@@ -184,7 +184,7 @@ async def test_a_runner_forges_neither_a_heartbeat_nor_a_vote_nor_a_lease(
     registry, seat = Registry(signed_in("runner")), election(signed_in("runner"))
     forged: list[Callable[[], Awaitable[Any]]] = [
         lambda: registry.beat(an_agent("agent-2")),
-        lambda: registry.leave("agent-1", "boot-agent-1", forget=True),
+        lambda: registry.leave("agent-1", "boot-agent-1", on_purpose=True),
         lambda: registry.suspect("agent-1", "boot-agent-1", voter="agent-2", window_ms=1500),
         lambda: registry.initialise("another", 99),
         lambda: seat.vote("agent-1", "boot-agent-1", epoch=4, suspect="agent-1", evidence="eof"),

@@ -50,14 +50,14 @@ async def test_agents_are_listed_by_number(registry: Registry) -> None:
 
 async def test_an_agent_that_leaves_is_no_longer_alive_but_still_shown(registry: Registry) -> None:
     await registry.beat(an_agent())
-    await registry.leave("agent-1", "boot-agent-1", forget=False)
+    await registry.leave("agent-1", "boot-agent-1", on_purpose=False)
     [seen] = (await registry.view()).agents
     assert (seen.boot_alive, seen.status) == (False, Status.FAILED)
 
 
 async def test_a_late_leave_of_an_old_boot_does_not_touch_the_new_one(registry: Registry) -> None:
     await registry.beat(an_agent(boot="new"))
-    await registry.leave("agent-1", "old", forget=True)
+    await registry.leave("agent-1", "old", on_purpose=True)
     [seen] = (await registry.view()).agents
     assert seen.boot_alive
 
@@ -100,3 +100,10 @@ async def test_a_record_that_expired_is_passed_over_by_readers_and_forgotten_by_
         return await redis.data.smembers(redis.keys.agents) == {"agent-1"}
 
     await wait_until(forgotten, of="an id without a record that is forgotten")
+
+
+async def test_who_left_on_purpose_is_of_no_term_any_more(registry: Registry) -> None:
+    for agent, on_purpose in (("agent-1", True), ("agent-2", False)):
+        await registry.beat(an_agent(agent, config_epoch=7))
+        await registry.leave(agent, f"boot-{agent}", on_purpose=on_purpose)
+    assert [agent.config_epoch for agent in (await registry.view()).agents] == [0, 7]
