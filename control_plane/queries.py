@@ -9,7 +9,7 @@ from appliance.core.errors import StoreAway
 from appliance.core.health import is_suspected
 from appliance.core.history import Failover, History
 from appliance.core.postgres import Postgres
-from appliance.core.records import Agent
+from appliance.core.records import Agent, Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import BEAT_S, Settings
@@ -26,7 +26,7 @@ class AgentLine(msgspec.Struct, frozen=True):
 
     agent: Agent
     state: str
-    """A word: active, starting, draining, suspected, failed; unknown while Redis is away."""
+    """A word: active, starting, draining, left, suspected, failed; unknown while Redis is away."""
     is_primary: bool
 
 
@@ -148,7 +148,7 @@ class Queries:
 
 
 def _is(state: str) -> str:
-    return "has failed" if state == "failed" else f"is {state}"
+    return f"has {state}" if state in ("failed", "left") else f"is {state}"
 
 
 def _unknown(line: AgentLine) -> AgentLine:
@@ -158,7 +158,7 @@ def _unknown(line: AgentLine) -> AgentLine:
 def state_of(agent: Agent, *, threshold: int) -> str:
     """Return the word for an agent's state: its own status, unless its silence says otherwise."""
     if not agent.boot_alive:
-        return "failed"
+        return "left" if agent.status is Status.DRAINING else "failed"
     if is_suspected(agent.beat_age_s, beat_s=BEAT_S, threshold=threshold):
         return "suspected"
     return str(agent.status)

@@ -201,9 +201,10 @@ def problems_of(found: list[Service], view: ClusterView | None, wanted: tuple[st
 
 
 def state_words(agent: AgentStatus) -> str:
-    """Return an agent's state as one reads it: `draining, 3 left`, `active, suspected by 1`. Pure."""
-    words = [agent.status]
-    words += [f"{agent.load} left"] if agent.status == "draining" else []
+    """Return an agent's state as one reads it: `draining, 3 left`, `drained`, `active, suspected by 1`. Pure."""
+    drains = agent.status == "draining"
+    words = ["drained" if drains and not agent.load else agent.status]
+    words += [f"{agent.load} left"] if drains and agent.load else []
     words += [f"suspected by {agent.sdown}"] if agent.sdown and agent.status != "failed" else []
     return ", ".join(words)
 

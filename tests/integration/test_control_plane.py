@@ -75,3 +75,8 @@ async def test_the_page_comes_back_when_the_control_plane_is_started_again(clust
         return (await client.http.get("/control", headers=HTML)).status_code == 200
 
     await wait_until(served, of="the page")
+
+
+def test_who_left_on_purpose_is_not_called_failed() -> None:
+    assert state_of(Agent(id="a", status=Status.DRAINING), threshold=3) == "left"
+    assert state_of(Agent(id="a", status=Status.ACTIVE), threshold=3) == "failed"

@@ -106,4 +106,6 @@ async def test_who_left_on_purpose_is_of_no_term_any_more(registry: Registry) ->
     for agent, on_purpose in (("agent-1", True), ("agent-2", False)):
         await registry.beat(an_agent(agent, config_epoch=7))
         await registry.leave(agent, f"boot-{agent}", on_purpose=on_purpose)
-    assert [agent.config_epoch for agent in (await registry.view()).agents] == [0, 7]
+        await registry.leave(agent, f"boot-{agent}", on_purpose=False)  # somebody else noticed the silence
+    found = [(agent.config_epoch, agent.status) for agent in (await registry.view()).agents]
+    assert found == [(0, Status.DRAINING), (7, Status.FAILED)]
