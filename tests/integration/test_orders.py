@@ -159,8 +159,8 @@ async def chain_of(config: Settings) -> list[tuple[bytes, bytes]]:
     """Return for every audit row the hash that is stored and the one its words and its predecessor's hash give."""
     rows = await sql(
         config,
-        "select hash, concat_ws('|', (at at time zone 'UTC')::text, actor, action, subject, detail::text, trace_id) as said"
-        " from audit_log order by id",
+        "select hash, concat_ws('|', (at at time zone 'UTC')::text, actor, action, subject, detail::text, trace_id)"
+        " as said from audit_log order by id",
     )
     before, found = b"", []
     for row in rows:
