@@ -8,7 +8,7 @@ HERE = $(if $(HOME_DIR),--home "$$HOME_DIR")
 NEXUS = @$(PYTHON) -m appliance
 DEV = @PYTHONPATH=. $(PYTHON) -m appliance install --dev >&2
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor chat link history drain switchover pause resume failover-demo version fmt lint types test check e2e faults bench bench-failover lock vendor clean docs
+.PHONY: help up down restart status logs doctor chat link history drain switchover pause resume failover-demo version fmt lint types test check e2e faults mutations soak bench bench-failover lock vendor clean docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^#: /{print "\n" substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,12 @@ e2e: ## The tests that drive a browser
 faults: ## Hurt a running cluster as FAULTS.md says, print what it took (ROWS=F1,F3: these; RUNS=full: 10 and 50 runs)
 	$(DEV)
 	@$(PY) -m tests.faults $(if $(ROWS),--rows $(ROWS)) $(if $(filter full,$(RUNS)),--full,$(if $(RUNS),--runs $(RUNS))) $(ARGS)
+mutations: ## Take out each guard once: a named test has to notice (ONLY=word: guards with it in their name)
+	$(DEV)
+	@$(PY) -m tests.mutations $(if $(ONLY),--only "$(ONLY)") $(ARGS)
+soak: ## Random faults under thirty conversations, then everything is checked (MINUTES=10 SEED=1)
+	$(DEV)
+	@$(PY) -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 bench: ## Time to the first token, compared with asking the model server directly
 	$(DEV)
 	@$(PY) -m tests.bench.response_start $(ARGS)

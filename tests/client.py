@@ -1,7 +1,7 @@
 """A person at the JSON API, reading events like a browser does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import httpx2
@@ -37,7 +37,9 @@ class Client:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    async def events(self, conversation: str, cursor: str = "", *, attempt: int = 0) -> AsyncIterator[dict[str, Any]]:
+    async def events(
+        self, conversation: str, cursor: str = "", *, attempt: int = 0
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Follow a conversation over one connection; pings come as {"type": "ping"}."""
         params = {"cursor": cursor, "try": str(attempt)}
         async with self.http.stream("GET", f"/api/v1/conversations/{conversation}/events", params=params) as answer:

@@ -58,11 +58,15 @@ class Seat:
             StoreAway: Redis is away; `check` shows the lease as soon as it is back.
         """
         sent = monotonic()
-        if not await self._election.install(self._me, boot, epoch):
+        if not await self._election.install(self._me, boot, epoch) and not self._shown(boot, epoch):
             return False
         self._sit(boot, epoch, sent)
         log.info("primary", epoch=epoch)
         return True
+
+    def _shown(self, boot: str, epoch: int) -> bool:
+        """Whether `check` was quicker: it had read the row between its commit and the showing of the lease."""
+        return self.stands and (self.boot, self._page.epoch) == (boot, epoch)
 
     def _sit(self, boot: str, epoch: int, sent: float) -> None:
         self.boot, self._page.epoch = boot, epoch

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from agent_image.runner.hub import CUT_OFF_S, RETRY_S, Hub
-from appliance.core.clock import monotonic
+from agent_image.runner.hub import RETRY_S, Hub
 from appliance.core.conversation_events import ConversationEvents, is_known, parse_cursor
 from appliance.core.errors import StoreAway
 from appliance.core.metrics import OPEN_STREAMS
@@ -16,8 +15,7 @@ PING_S = 1.0
 class Feed:
     """Yields events with cursors, a None each silent second, and a snapshot event whenever continuity is lost.
 
-    Its last event is `moving`, when this agent is leaving or may be cut off; one that `stays` gets it only at the very
-    end.
+    Its last event is `moving`, when this agent is leaving; one that `stays` gets it only at the very end.
     """
 
     def __init__(
@@ -35,24 +33,13 @@ class Feed:
         self._where_to_begin = where_to_begin
         self._stays = stays
         self._told_away = False
-        self._began = monotonic()
-
-    @property
-    def _cut_off(self) -> bool:
-        """Whether the client had better try another agent, which may hear Redis: at most every CUT_OFF_S, since
-        while Redis is away from everybody that is in vain.
-        """
-        silent_s = min(self._hub.silent_s, monotonic() - self._began)
-        return silent_s > CUT_OFF_S and not self._stays
 
     async def events(self, cursor: str) -> AsyncIterator[Event | None]:
         """Yield until the client goes, or is to go to another agent."""
         with OPEN_STREAMS.track_inprogress():
             while True:
                 start = await self._start(cursor)
-                while start is None and not (
-                    self._hub.leaving or self._cut_off
-                ):  # Redis is away: keep the client company
+                while start is None and not self._hub.leaving:  # Redis is away: keep the client company
                     yield self._news_of_redis()
                     await asyncio.sleep(RETRY_S * 5)
                     start = await self._start(cursor)
@@ -62,7 +49,7 @@ class Feed:
                         yield Event(type="snapshot", cursor=f"{generation}-{stream_id}")
                     async for item in self._live(generation, stream_id):
                         yield item
-                if self._hub.leaving or self._cut_off:
+                if self._hub.leaving:
                     yield Event(type="moving", cursor="")
                     return
                 cursor = ""  # the generation changed: begin again from rows
@@ -92,8 +79,6 @@ class Feed:
                     async with asyncio.timeout(PING_S):
                         arrived = await inbox.get()
                 except TimeoutError:
-                    if self._cut_off:
-                        return
                     yield self._news_of_redis()
                     continue
                 if arrived is None:

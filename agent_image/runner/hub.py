@@ -16,8 +16,6 @@ REARM_S = 0.02
 """A new conversation ends the current read, but not more often than this."""
 RETRY_S = 0.1
 GENERATION_S = 0.5
-CUT_OFF_S = 3.0
-"""After so much silence of Redis readers try another agent: perhaps only this one does not hear it."""
 
 
 class Hub:
@@ -127,6 +125,7 @@ class Hub:
             try:
                 async with answering():
                     found = await self._redis.data.get(self._redis.keys.generation)
+                self._heard_at = monotonic()
                 now = str(found) if found else None
                 if now is not None and now != self.generation:
                     known, self.generation = self.generation, now

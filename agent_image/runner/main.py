@@ -15,6 +15,7 @@ from litestar.types import ASGIApp
 from agent_image.runner.api import ConversationApi
 from agent_image.runner.chat import CHAT_HANDLERS
 from agent_image.runner.conversations import Conversations
+from agent_image.runner.cut_off import CutOff
 from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.llm import build_router
@@ -72,6 +73,7 @@ class Runner:
         self._hub = Hub(self._redis, self._events, boot)
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim)
         self._neighbours = Neighbours(Registry(self._redis), config)
+        self._cut_off = CutOff(self._hub, self._neighbours.others)
         self._drain = Drain(page, self._intake, self._hub, self._neighbours.others_serve)
         self._reign = Reign(
             page,
@@ -101,6 +103,7 @@ class Runner:
                     "hear aborts": self._intake.hear_aborts(),
                     "flags": self._intake.check_flags(),
                     "neighbours": self._neighbours.run(),
+                    "cut off": self._cut_off.run(),
                     "reign": self._reign.run(),
                 }.items()
             ]

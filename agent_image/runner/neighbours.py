@@ -5,7 +5,7 @@ import asyncio
 from appliance.core import logs
 from appliance.core.errors import StoreAway
 from appliance.core.health import why_no_new_conversation
-from appliance.core.records import ClusterView, Status
+from appliance.core.records import Agent, ClusterView, Status
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings
 
@@ -31,10 +31,14 @@ class Neighbours:
                 log.info("registry_unread", error=str(error))
             await asyncio.sleep(LOOK_S)
 
+    def others(self) -> tuple[Agent, ...]:
+        """Return the other agents that serve."""
+        agents = self._view.agents if self._view else ()
+        return tuple(it for it in agents if it.id != self._me and it.boot_alive and it.status is Status.ACTIVE)
+
     def others_serve(self) -> bool:
         """Whether another agent can take this one's streams."""
-        agents = self._view.agents if self._view else ()
-        return any(it.id != self._me and it.boot_alive and it.status is Status.ACTIVE for it in agents)
+        return bool(self.others())
 
     def why_no_new_conversation(self) -> str:
         """Return why a new conversation is refused now, '' when it is not."""

@@ -271,9 +271,9 @@ async def test_only_its_holder_releases_a_lease(bench: Bench) -> None:
 
 
 async def test_a_boot_that_leaves_takes_no_lease_but_its_own_along(bench: Bench) -> None:
-    await bench.registry.leave("b", "boot-b", forget=False)
+    await bench.registry.leave("b", "boot-b", on_purpose=False)
     assert await bench.lease() is not None
-    await bench.registry.leave("a", "boot-a", forget=False)
+    await bench.registry.leave("a", "boot-a", on_purpose=False)
     assert await bench.lease() is None
 
 

@@ -101,6 +101,16 @@ async def test_a_term_won_without_hearing_of_it_is_taken_up(bench: Bench) -> Non
     assert await bench.holder() == "a"
 
 
+async def test_a_term_that_was_shown_by_a_check_in_between_counts_as_taken(bench: Bench) -> None:
+    await bench.elect("b", str(uuid4()))
+    await bench.check()
+    epoch = await bench.elect("a", bench.boot)
+    await bench.check()
+    assert await bench.seat.take(bench.boot, epoch)
+    await bench.elect("b", str(uuid4()))
+    assert not await bench.seat.take(bench.boot, epoch - 1)
+
+
 async def test_a_stalled_runner_is_not_shown_as_primary(bench: Bench) -> None:
     await bench.redis.data.delete(bench.redis.keys.primary)
     await bench.check(lease_there=False, may_show=False)

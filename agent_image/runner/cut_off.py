@@ -1,0 +1,51 @@
+"""An agent that alone does not hear Redis sends its readers to the others; if nobody hears it, they stay and wait."""
+
+import asyncio
+from collections.abc import Callable
+
+from agent_image.runner.hub import Hub
+from appliance.core import logs
+from appliance.core.records import Agent
+
+log = logs.get("runner")
+SILENCE_S = 1.5
+LOOK_S = 0.5
+ASK_S = 0.6
+"""Longer than another agent takes to find out that Redis does not answer it either."""
+
+
+class CutOff:
+    """Looks whether Redis is silent here only: then other agents say that they are ready."""
+
+    def __init__(self, hub: Hub, others: Callable[[], tuple[Agent, ...]]) -> None:
+        self._hub = hub
+        self._others = others
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        sent_away = False
+        while True:
+            await asyncio.sleep(LOOK_S)
+            alone = self._hub.silent_s > SILENCE_S and await self._others_hear()
+            if alone and not self._hub.leaving:
+                log.warning("cut_off", silent_s=round(self._hub.silent_s, 1))
+                self._hub.send_away()
+                sent_away = True
+            elif sent_away and not alone:
+                self._hub.leaving = sent_away = False
+
+    async def _others_hear(self) -> bool:
+        return any(await asyncio.gather(*map(_is_ready, self._others())))
+
+
+async def _is_ready(agent: Agent) -> bool:
+    try:
+        async with asyncio.timeout(ASK_S):
+            reader, writer = await asyncio.open_connection(agent.host, agent.port)
+            try:
+                writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False

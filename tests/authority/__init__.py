@@ -1,0 +1,1 @@
+"""Authority and work as a state machine for Hypothesis (FAULTS, layer L2)."""

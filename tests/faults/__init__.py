@@ -1,0 +1,1 @@
+"""What is done to a running cluster, and what must hold all the same (PROTOCOLS 6)."""

@@ -1,0 +1,6 @@
+"""All guards."""
+
+from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
+from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
+
+GUARDS = (*EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS)
