@@ -210,6 +210,12 @@ class Cluster:
         """Return name → file of everything that logs."""
         return {path.stem: path for path in sorted(self._folder.glob("*.log"))}
 
+    async def dismiss(self, agent_id: str) -> None:
+        """End an agent that only one test wanted, and leave no trace of it for the next."""
+        await self.terminate(agent_id)
+        await self.redis.data.srem(self.redis.keys.agents, agent_id)
+        await self.redis.data.delete(self.redis.keys.agent(agent_id))
+
     def log_of(self, name: str) -> str:
         """Return what a process logged."""
         return (self._folder / f"{name}.log").read_text()

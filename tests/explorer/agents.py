@@ -44,9 +44,9 @@ def keep(world: World, i: int) -> World:
     agent = world.agents[i]
     world, answer = stores.renew(world, Term(agent.epoch, i, agent.boot))
     if answer == "ok":
-        return world.change(i, fence=fence())
+        return world.change(i, fence=fence(), shown=0)
     if answer == "other":
-        return world.change(i, held=False, fence=0)
+        return world.change(i, held=False, fence=0, shown=0)
     return check(world, i, lease_there=False) if world.postgres else world
 
 
@@ -55,7 +55,7 @@ def check(world: World, i: int, *, lease_there: bool) -> World:
     agent, term = world.agents[i], world.mine(i)
     mine = world.row == term and term.epoch > agent.given_up
     if agent.held and not mine:
-        return world.change(i, held=False, fence=0)
+        return world.change(i, held=False, fence=0, shown=0)
     if not agent.held:
         world = world.change(i, epoch=max(agent.epoch, world.row.epoch))
     if not mine or (agent.stands and lease_there) or not world.online(i) or world.generation < 0:
@@ -66,12 +66,12 @@ def check(world: World, i: int, *, lease_there: bool) -> World:
     world, shown = stores.reassert(world, term)
     if not shown:
         world, shown = stores.install(world, term)
-    return sit(world, i, term).change(i, shown_again=True) if shown else world
+    return sit(world, i, term) if shown else world
 
 
 def sit(world: World, i: int, term: Term) -> World:
     """Take the seat in the own memory."""
-    return world.change(i, held=True, epoch=term.epoch, fence=fence(), shown_again=False)
+    return world.change(i, held=True, epoch=term.epoch, fence=fence(), shown=0)
 
 
 def fence() -> int:
@@ -86,7 +86,7 @@ def ask_postgres(world: World, i: int) -> World:
         agent = agent.but(case=None)
     world = world.change(i, knows=world.row, case=agent.case)
     if agent.buried:
-        return world.change(i, buried=False, boot=agent.boot + 1, held=False, fence=0, case=None, op=None)
+        return world.change(i, buried=False, boot=agent.boot + 1, held=False, fence=0, shown=0, case=None, op=None)
     return check(world, i, lease_there=True)
 
 
@@ -213,7 +213,7 @@ def stand(world: World, i: int, op: Op) -> World:
     world = world.change(i, case=None)
     if not world.postgres:
         return world
-    world, won = stores.elect(world, i, op.seen.epoch, evidence_of(op.seen))
+    world, won = stores.elect(world, i, op.seen.epoch)
     if won:
         return world.change(i, op=op.but(kind="install", won=world.row))
     return world.change(i, knows=world.row)
@@ -226,7 +226,7 @@ def serve(world: World, i: int, op: Op) -> World:
     if not shown and not (agent.stands and Term(agent.epoch, i, agent.boot) == op.won):
         return world
     world = world.but(served=world.served or world.row == op.won)
-    world = sit(world, i, op.won).change(i, knows=op.won, shown_again=world.row != op.won)
+    world = sit(world, i, op.won).change(i, knows=op.won)
     old = NAMES.find(op.seen.holder) if op.seen.holder else -1
     its_boot = old >= 0 and op.seen.holder_boot == f"{NAMES[old]}{world.agents[old].boot}"
     dead = after_deposing(evidence_of(op.seen)) is DeathAct.BURY

@@ -6,6 +6,7 @@ from tests.explorer import agents, stores
 from tests.explorer.world import EXTRA_LEASE, GAP, LEASE, NAMES, UNMOVED, Agent, Case, Term, World
 
 Move = tuple[str, World]
+A_BEAT = "a beat passes"
 
 
 def moves(world: World) -> Iterator[Move]:
@@ -36,7 +37,7 @@ def steps(world: World) -> Iterator[Move]:
     for i in confirmed_dead(world):
         yield f"{NAMES[i]} is buried", stores.bury(world, i)
     if not held_up:  # a primary that is well renews in every beat, and a winner shows its lease in the same one
-        yield "a beat passes", tick(world)
+        yield A_BEAT, tick(world)
 
 
 def act(world: World, i: int) -> World:
@@ -105,7 +106,7 @@ def older(agent: Agent) -> Agent:
     return agent.but(
         beat=agent.beat.but(age=min(LEASE, agent.beat.age + 1)),
         fence=max(0, agent.fence - 1), tilt=max(0, agent.tilt - 1), silence=min(GAP, agent.silence + 1),
-        renewed=False, case=case,
+        renewed=False, case=case, shown=min(LEASE, agent.shown + 1) if agent.held else 0,
     )  # fmt: skip
 
 
@@ -169,7 +170,7 @@ def given_up(world: World, i: int) -> Iterator[Move]:
     agent, term = world.agents[i], Term(world.agents[i].epoch, i, world.agents[i].boot)
     if not agent.stands or not world.online(i):
         return
-    left = world.change(i, held=False, fence=0, given_up=agent.epoch)
+    left = world.change(i, held=False, fence=0, shown=0, given_up=agent.epoch)
     for j, other in enumerate(world.agents):
         if j != i and other.life != "dead":
             yield f"{NAMES[i]} hands over to {NAMES[j]}", stores.release(left, term, j)

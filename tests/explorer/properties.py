@@ -4,21 +4,24 @@ from collections.abc import Iterator
 
 from appliance.core.election.decide import EXTRA_LEASE_S
 from tests.explorer import agents, moves, stores
-from tests.explorer.world import GRACE, NAMES, World
+from tests.explorer.moves import A_BEAT
+from tests.explorer.world import GRACE, LEASE, NAMES, World
 
 SETTLES_WITHIN = 24
 """Beats until a cluster that is left alone has one primary: tilt, the lease, one more lease, and room."""
 
 
-def broken(before: World, after: World) -> Iterator[str]:
+def broken(before: World, said: str, after: World) -> Iterator[str]:
     """Yield what does not hold in `after`, or was not allowed to happen from `before` to it."""
     acting = [i for i, it in enumerate(after.agents) if it.life != "dead" and it.stands]
     fenced = [i for i, it in enumerate(after.agents) if it.life != "dead" and it.held and it.epoch == after.row.epoch]
     if len(fenced) > 1 or (fenced and fenced[0] != after.row.holder):
         yield f"{[NAMES[i] for i in fenced]} pass the fence of {after.row}"
-    older = [i for i in acting if after.agents[i].epoch < after.row.epoch]
-    if older and len(acting) > 1 and after.how != "eof" and not after.agents[older[0]].shown_again:
-        yield f"{[NAMES[i] for i in acting]} act at once, though nobody's connection had ended"
+    if late := [NAMES[i] for i in acting if after.agents[i].shown >= LEASE]:
+        yield f"{late} acts though its lease has run out"
+    shown = after.lease.term.epoch if after.lease else 0
+    if said == A_BEAT and any(after.online(i) and after.agents[i].epoch < shown for i in acting):
+        yield "a deposed primary that reaches Redis acts for longer than a beat"
     if after.cached > after.row.epoch:
         yield "Redis knows a later epoch than PostgreSQL"
     if after.cached < before.cached and after.generation == before.generation:
@@ -68,7 +71,7 @@ def can_settle(world: World) -> bool:
 def calm(world: World) -> World:
     """Return the world without what only safety is judged by, so that more of them are the same."""
     agents = tuple(it if it.unharmed else it.but(unharmed=True) for it in world.agents)
-    return world.but(agents=agents, faults=0, how="first", redis=True, postgres=True)
+    return world.but(agents=agents, faults=0, redis=True, postgres=True)
 
 
 def a_quiet_beat(world: World) -> World:

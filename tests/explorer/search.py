@@ -38,7 +38,7 @@ class Walk:
                     if after in self._from:
                         continue
                     self._from[after] = (world, said)
-                    if trouble := "; ".join(broken(world, after)) or self._unrest(after):
+                    if trouble := "; ".join(broken(world, said, after)) or self._unrest(after):
                         return self._found(reached, f"{trouble}\n{self._way(after)}")
                     following.append(after)
             frontier = following

@@ -37,7 +37,7 @@ def cut_off(world: World) -> World:
 
 def handed_over(world: World, successor: int) -> World:
     """Return the world just after a released the lease, to a successor or (-1) to whom they agree on."""
-    return stores.release(world.change(0, held=False, fence=0, given_up=1), Term(1, 0, 0), successor)
+    return stores.release(world.change(0, held=False, fence=0, shown=0, given_up=1), Term(1, 0, 0), successor)
 
 
 def well() -> World:

@@ -7,14 +7,14 @@ OUT: set[Guard] = set()
 """Guards that a test has taken out."""
 
 
-def elect(world: World, i: int, voted: int, how: Evidence) -> tuple[World, bool]:
+def elect(world: World, i: int, voted: int) -> tuple[World, bool]:
     """PostgreSQL's compare-and-set; its commit is the moment of election."""
     agent, row = world.agents[i], world.row
     late = row.epoch > voted and (world.row_age >= GRACE or "grace" in OUT)
     late = late and (not world.served or "serving" in OUT)
     if agent.buried or not (row.epoch == voted or late or "compare-and-set" in OUT):
         return world, False
-    return world.but(row=Term(row.epoch + 1, i, agent.boot), row_age=0, served=False, how=how), True
+    return world.but(row=Term(row.epoch + 1, i, agent.boot), row_age=0, served=False), True
 
 
 def vote(world: World, i: int, epoch: int) -> tuple[World, bool]:

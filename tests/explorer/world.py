@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from appliance.core.election.decide import Evidence, Snapshot
+from appliance.core.election.decide import Snapshot
 
 BEAT_S = 0.5
 LEASE, FENCE, WINDOW, NAMED = 4, 3, 3, 2
@@ -91,9 +91,8 @@ class Agent(State, frozen=True):
     held: bool = False
     epoch: int = 0
     fence: int = 0
-    shown_again: bool = False
-    """It showed a lease that had gone, or that of a term overtaken before it was shown: the two stores are not read in
-    one moment. It acts for a beat at most, and the epoch fences it."""
+    shown: int = 0
+    """Beats since it last showed or renewed its lease."""
     given_up: int = 0
     renewed: bool = False
     case: Case | None = None
@@ -120,8 +119,6 @@ class World(State, frozen=True):
     row_age: int = GRACE
     served: bool = True
     """The winner of the present term has shown its lease and written that down."""
-    how: Evidence = "first"
-    """What the election of the present term went by."""
     postgres: bool = True
     redis: bool = True
     generation: int = 1

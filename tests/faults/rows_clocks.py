@@ -18,14 +18,14 @@ from tests.cluster import Cluster
 from tests.fakes.models import FakeProvider
 from tests.faults.rows import row
 from tests.faults.scene import Scene
-from tests.faults.steady import LONG_STORY, same_primary
+from tests.faults.steady import same_primary, story
 from tests.stores import Stores
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 LACKING = "" if LIBRARY else "needs faketime: apt-get install faketime"
 STEP_S = 3600
 TILTED = "Redis' clock stepped"
-WATCHED_S = 5.0
+WATCHED_S = 4.5
 """After a step: longer than tilt and the burial of a silent boot."""
 
 
@@ -111,7 +111,7 @@ async def f28(scene: Scene) -> None:
 @asynccontextmanager
 async def stepped(scene: Scene, primary: Agent, clock: Clock, step_s: int) -> AsyncIterator[None]:
     """Step a clock while the primary answers; look for long enough, set it right, look again."""
-    chat = await scene.chat(primary, LONG_STORY)
+    chat = await scene.chat(primary, story(2 * WATCHED_S))
     try:
         await scene.any_moment()
         clock.step(step_s)

@@ -11,7 +11,7 @@ from tests.client import Client
 from tests.faults.proxy import Proxy
 from tests.faults.rows import Bound, row
 from tests.faults.scene import LOOK_S, Scene
-from tests.faults.steady import LONG_STORY, longer_in_full, same_primary
+from tests.faults.steady import longer_in_full, same_primary, story
 from tests.faults.wired import running_wired, wires
 from tests.waiting import wait_until
 
@@ -78,7 +78,7 @@ async def part(scene: Scene, *, reset: bool) -> None:
     """Cut the primary off from one other agent while both beat in Redis."""
     async with same_primary(scene) as primary:
         other = await scene.secondary()
-        chats = [await scene.chat(owner, LONG_STORY) for owner in (primary, other)]
+        chats = [await scene.chat(owner, story(CUT_S + 1)) for owner in (primary, other)]
         await scene.any_moment()
         async with cut(*wires(scene).between(primary.id, other.id), reset=reset):
             await asyncio.sleep(CUT_S)
@@ -128,7 +128,7 @@ async def f8(scene: Scene) -> None:
 async def f10(scene: Scene) -> None:
     cluster = wires(scene)
     async with same_primary(scene) as primary:
-        chat = await scene.chat(primary, LONG_STORY)
+        chat = await scene.chat(primary, story(15))
         try:
             for link in cluster.links.values():
                 await link.lose(LOSS, JITTER_MS)
@@ -151,7 +151,7 @@ async def f31(scene: Scene) -> None:
         for rule in rules:
             rule.drop_messages = True
         lost, worker = await scene.primary(), await scene.secondary()
-        chat, stopped = await scene.chat(lost), await scene.chat(worker, LONG_STORY)
+        chat, stopped = await scene.chat(lost), await scene.chat(worker, story(15))
         began = await scene.kill(lost.keeper_pid, lost.runner_pid)
         scene.measure(primary_s=await scene.new_primary(lost, began))
         scene.measure(gap_s=(await chat.ended()).gap_s)

@@ -14,7 +14,7 @@ from appliance.core.records import Agent
 from tests.client import Client
 from tests.faults.rows import Bound, row
 from tests.faults.scene import Scene, send
-from tests.faults.steady import LONG_STORY, acts_again, no_try_failed, same_primary, speaks_again, whole_again
+from tests.faults.steady import acts_again, no_try_failed, same_primary, speaks_again, story, whole_again
 from tests.waiting import wait_until
 
 PAUSES_S = (1.0, 2.5, 5.0)
@@ -29,7 +29,7 @@ BUSY = 6
 async def f11(scene: Scene) -> None:
     stores, words, acts = scene.cluster.stores, [0.0], [0.0]
     async with same_primary(scene) as primary:
-        chat = await scene.chat(primary, LONG_STORY)
+        chat = await scene.chat(primary, story(sum(PAUSES_S) + 3))
         for pause_s in PAUSES_S:
             await scene.any_moment()
             stores.signal("redis", signal.SIGSTOP)
@@ -47,8 +47,9 @@ async def f11(scene: Scene) -> None:
      bounds={"whole_s": Bound(max=5.0)}, elections=0)  # fmt: skip
 async def f12(scene: Scene) -> None:
     async with same_primary(scene) as primary:
-        chats = await asyncio.gather(scene.chat(primary, LONG_STORY), scene.chat(await scene.secondary()))
-        back = await redis_dies(scene, OUTAGES_S[scene.number % len(OUTAGES_S)])
+        away_s = OUTAGES_S[scene.number % len(OUTAGES_S)]
+        chats = await asyncio.gather(scene.chat(primary, story(away_s + 2)), scene.chat(await scene.secondary()))
+        back = await redis_dies(scene, away_s)
         scene.measure(acts_s=await acts_again(scene, back), whole_s=await whole_again(scene, back))
         for chat in chats:
             await chat.ended()
@@ -103,9 +104,9 @@ async def f13(scene: Scene) -> None:
 async def f14(scene: Scene) -> None:
     lost = await scene.primary()
     chat = await scene.chat(lost)
-    dies = asyncio.create_task(redis_dies(scene, scene.random.uniform(0.3, 3.0)))
-    await scene.kill(lost.keeper_pid, lost.runner_pid)
-    back = await dies
+    back = await redis_dies(
+        scene, scene.random.uniform(0.3, 3.0), lambda _: send(signal.SIGKILL, lost.keeper_pid, lost.runner_pid)
+    )
     scene.measure(primary_s=await scene.new_primary(lost, back))
     scene.measure(gap_s=(await chat.ended()).gap_s)
 
@@ -161,8 +162,9 @@ async def post(scene: Scene, agent: Agent, conversation: str, said: dict[str, st
 async def f17(scene: Scene) -> None:
     lost = await scene.primary()
     chat = await scene.chat(lost)
-    dies = asyncio.create_task(postgres_dies(scene, scene.random.uniform(1.0, POSTGRES_AWAY_S)))
-    await scene.any_moment()
+    gone = asyncio.Event()
+    dies = asyncio.create_task(postgres_dies(scene, scene.random.uniform(1.0, POSTGRES_AWAY_S), gone))
+    await gone.wait()
     send(signal.SIGKILL, lost.keeper_pid, lost.runner_pid)
     back = await dies
     scene.measure(primary_s=await scene.new_primary(lost, back))
@@ -182,7 +184,7 @@ async def f35(scene: Scene) -> None:
     async with same_primary(scene):
         agents = [it for it in (await scene.cluster.view()).agents if it.boot_alive]
         owners = (agents * BUSY)[:BUSY]
-        chats = await asyncio.gather(*(scene.chat(owner, LONG_STORY) for owner in owners))
+        chats = await asyncio.gather(*(scene.chat(owner, story(4)) for owner in owners))
         await scene.any_moment()
         began = await redis_forgets(scene)
         tabs = await asyncio.gather(*(speaks_again(chat, began) for chat in chats))

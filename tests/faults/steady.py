@@ -11,10 +11,14 @@ from tests.faults.convergence import what_is_not_whole
 from tests.faults.scene import Scene
 from tests.waiting import wait_until
 
-LONG_STORY = "long story [[tokens=600 delay=25ms]]"
-"""An answer of 15 seconds."""
+_WORDS_A_S = 20
 WORDS = ("token", "snapshot", "done")
 USUAL_RUNS = 3
+
+
+def story(seconds: float) -> str:
+    """Return a question whose answer takes so long."""
+    return f"a story of {seconds:g} s [[tokens={round(seconds * _WORDS_A_S)} delay={1000 // _WORDS_A_S}ms]]"
 
 
 def longer_in_full(scene: Scene) -> float:

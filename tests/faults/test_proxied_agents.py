@@ -17,7 +17,7 @@ async def test_an_agent_behind_proxies_comes_goes_and_comes_back(cluster: Cluste
         link = await stack.enter_async_context(Proxy(f"tcp://{first.host}:{first.liveness_port}"))
         rules.show(str(first.liveness_port), instead=str(link.port))
         cluster.start_agent("agent-far", REDIS_URL=redis.url, POSTGRES_URL=postgres.url)
-        stack.push_async_callback(cluster.terminate, "agent-far")
+        stack.push_async_callback(cluster.dismiss, "agent-far")
 
         async def alive() -> bool:
             agent = (await cluster.view()).agent("agent-far")

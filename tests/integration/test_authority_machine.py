@@ -27,6 +27,7 @@ async def config(stores: Stores) -> Settings:
     return await stores.with_own_database()
 
 
+@pytest.mark.timeout(600)  # what fails is made shorter first
 def test_authority_and_work_survive_any_order_of_steps(runner: asyncio.Runner, config: Settings) -> None:
     """What fails is printed as a program: keep it below."""
     machine = cast(Any, lambda: Authority(runner, config))

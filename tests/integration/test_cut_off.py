@@ -18,7 +18,7 @@ async def wire(cluster: Cluster) -> AsyncIterator[Proxy]:
         cluster.start_agent("agent-cut", REDIS_URL=proxy.url)
         yield proxy
         await proxy.pass_on()
-        await cluster.terminate("agent-cut")
+        await cluster.dismiss("agent-cut")
 
 
 async def test_a_tab_on_an_agent_that_is_cut_off_from_redis_goes_to_another(cluster: Cluster, wire: Proxy) -> None:

@@ -42,7 +42,10 @@ def ask(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     # Without bytecode: a file changed twice within a second would be taken for the one compiled before.
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-x", "--tb=short", *tests]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S)
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer within {_PATIENCE_S} s"
     return done.returncode, done.stdout + done.stderr
 
 
