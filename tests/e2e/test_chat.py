@@ -112,6 +112,8 @@ async def test_two_tabs_through_two_agents_see_the_same_events_in_the_same_order
         await until(page, "window.seen.some((e) => e.type === 'done')")
     seen = [await page.evaluate("window.seen") for page in (first, second)]
     assert seen[0] == seen[1]
+    for page in (first, second):  # what the event says is shown a moment later
+        await expect(page.locator(".turn").last).to_have_attribute("data-state", "done")
     texts = [await page.locator(".turn").last.inner_text() for page in (first, second)]
     assert texts[0] == texts[1]
 

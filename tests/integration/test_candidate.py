@@ -131,7 +131,7 @@ async def test_after_an_ended_connection_the_unmoved_lease_is_taken(looking: Ben
     assert lease is not None
     looking.candidate.suspect(lease, monotonic())
     await wait_until(looking.leads, of="a's election")
-    assert await looking.ledger.is_dead(looking.boots["b"])
+    await wait_until(lambda: looking.ledger.is_dead(looking.boots["b"]), of="the burial of the deposed boot")
 
 
 async def test_a_lease_that_moved_after_the_connection_ended_is_left_alone(looking: Bench) -> None:
