@@ -25,6 +25,7 @@ from tests.authority.world import World, heedless
 
 NAMES = ("a", "b", "c")
 AGENTS, PICKS = st.sampled_from(NAMES), st.integers(0, 999)
+BACK, DEAD = st.sampled_from((0, 0, 0, 1, 2)), st.sampled_from((False, False, False, True))
 
 
 class Held(NamedTuple):
@@ -53,6 +54,7 @@ class Authority(RuleBasedStateMachine):
         self.won_at, self.served = -1e9, True
         for name in NAMES:
             self.start(name)
+            self.beat(name, can_vote=True)
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -71,7 +73,22 @@ class Authority(RuleBasedStateMachine):
             epoch = self.do(self.world.election.current()).number
             self.do(self.world.registry.initialise(new_generation(), epoch))
 
-    @rule(name=AGENTS)
+    @rule(name=AGENTS, kind=st.sampled_from(("death", "empty Redis", "older Redis", "seconds pass")))
+    def misfortune(self, name: str, kind: str) -> None:
+        match kind:
+            case "death":
+                self.die_and_start_again(name)
+            case "empty Redis":
+                self.do(self.world.flush())
+                self.floor = 0
+            case "older Redis":
+                self.do(self.world.fall_back())
+                self.floor = 0
+            case _:  # the lease runs out, and so does a winner's second
+                self.do(self.world.redis.data.delete(self.world.redis.keys.primary))
+                self.do(self.world.sql("update cluster_epoch set elected_at = elected_at - interval '5 seconds'"))
+                self.won_at = -1e9
+
     def die_and_start_again(self, name: str) -> None:
         """The boot is buried and its work released; it may go on as a zombie."""
         boot = self.boots[name]
@@ -81,28 +98,9 @@ class Authority(RuleBasedStateMachine):
         self.buried.append(boot)
         self.start(name)
 
-    @rule()
-    def redis_loses_its_data(self) -> None:
-        self.floor = 0
-        self.do(self.world.flush())
-
-    @rule()
-    def redis_falls_back_to_an_older_copy(self) -> None:
-        key = self.world.redis.keys.epoch
-        if (cached := self.do(self.world.redis.data.get(key))) and int(cached) > 0:
-            self.do(self.world.redis.data.set(key, int(cached) - 1))
-            self.floor = 0
-
-    @rule()
-    def seconds_pass(self) -> None:
-        """The lease runs out, and a winner's second does."""
-        self.do(self.world.redis.data.delete(self.world.redis.keys.primary))
-        self.do(self.world.sql("update cluster_epoch set elected_at = elected_at - interval '5 seconds'"))
-        self.won_at = -1e9
-
     # Authority --------------------------------------------------------------------------------------------------------
 
-    @rule(name=AGENTS, back=st.integers(0, 2))
+    @rule(name=AGENTS, back=BACK)
     def vote_and_count(self, name: str, back: int) -> None:
         """Votes against an epoch, perhaps one long gone, decide nothing by themselves."""
         term = self.do(self.world.election.current())
@@ -116,7 +114,7 @@ class Authority(RuleBasedStateMachine):
             assert suspect not in tally.voters
             assert tally.verdict != "yes" or len(tally.voters) >= tally.quorum >= 1
 
-    @rule(name=AGENTS, back=st.integers(0, 2), serves=st.booleans(), dead=st.booleans())
+    @rule(name=AGENTS, back=BACK, serves=st.sampled_from((True, True, False)), dead=DEAD)
     def stand(self, name: str, back: int, serves: bool, dead: bool) -> None:
         """Try the compare-and-set with votes for this epoch or for one before."""
         before, boot = self.do(self.world.election.current()), self.boot_of(name, dead)
@@ -163,7 +161,7 @@ class Authority(RuleBasedStateMachine):
     # Work -------------------------------------------------------------------------------------------------------------
 
     @rule(conversation=st.integers(0, 2), client_id=st.integers(0, 7), name=st.sampled_from((None, *NAMES)),
-          dead=st.booleans())  # fmt: skip
+          dead=DEAD)  # fmt: skip
     def accept(self, conversation: int, client_id: int, name: str | None, dead: bool) -> None:
         """A message; with the same id it may have been sent before."""
         boot = self.boot_of(name, dead) if name else None
@@ -176,7 +174,7 @@ class Authority(RuleBasedStateMachine):
         if boot and not accepted.duplicate and accepted.turn.state is TaskState.RUNNING:
             self.attempts.append((accepted.turn, boot))
 
-    @rule(name=AGENTS, limit=st.integers(1, 3), dead=st.booleans())
+    @rule(name=AGENTS, limit=st.integers(1, 3), dead=DEAD)
     def claim(self, name: str, limit: int, dead: bool) -> None:
         boot = self.boot_of(name, dead)
         for turn in self.do(self.world.ledger.claim(boot, limit)):

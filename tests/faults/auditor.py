@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 
 from appliance.core.clock import monotonic
+from appliance.core.election.decide import Evidence
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from tests.faults.chat import Acknowledged
@@ -25,7 +26,7 @@ QUIET_S = 3.0
 """Within so much quiet Redis' epoch is PostgreSQL's (I4)."""
 CONVERGES_S = 10.0
 ENDS_S = 30.0
-KINDS = ("first", "eof", "lease", "released", "switchover")
+KINDS = get_args(Evidence)
 
 
 @dataclass(kw_only=True)

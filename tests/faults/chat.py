@@ -101,7 +101,7 @@ class Chat:
                 async with AsyncExitStack() as stack:
                     await self._read(await self._open(stack))
                     return
-            except (TimeoutError, httpx2.HTTPError):
+            except (TimeoutError, httpx2.HTTPError, AssertionError):  # the last one: a transcript was refused
                 self._tries += 1
             await asyncio.sleep(RECONNECT_S)
 

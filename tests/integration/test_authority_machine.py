@@ -57,7 +57,7 @@ def a_zombie_of_an_older_term_writes_everywhere(state: Authority) -> None:
     state.beat(can_vote=True, name="a")
     state.stand(back=0, name="a", serves=True, dead=False)
     state.accept(client_id=0, conversation=0, name="a", dead=False)
-    state.die_and_start_again(name="a")
+    state.misfortune(kind="death", name="a")
     state.stand(back=0, name="b", serves=False, dead=False)
     for step in ("renew", "install", "reassert", "tell", "release"):
         state.act_in_redis(pick=0, step=step)
@@ -70,7 +70,7 @@ def redis_loses_its_data_between_a_birth_and_its_lease(state: Authority) -> None
     state.beat(can_vote=True, name="a")
     state.stand(back=0, name="a", serves=True, dead=False)
     state.stand(back=0, name="b", serves=False, dead=False)
-    state.redis_loses_its_data()
+    state.misfortune(kind="empty Redis", name="a")
     state.beat(can_vote=True, name="c")
     for pick in (0, 1, 0):
         state.act_in_redis(pick=pick, step="reassert")

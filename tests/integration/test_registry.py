@@ -59,7 +59,7 @@ async def test_a_late_leave_of_an_old_boot_does_not_touch_the_new_one(registry: 
     await registry.beat(an_agent(boot="new"))
     await registry.leave("agent-1", "old", on_purpose=True)
     [seen] = (await registry.view()).agents
-    assert seen.boot_alive
+    assert (seen.boot_alive, seen.status) == (True, Status.ACTIVE)
 
 
 async def test_a_beat_into_an_empty_redis_registers_nobody(redis: Redis, registry: Registry) -> None:
