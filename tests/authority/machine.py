@@ -73,7 +73,10 @@ class Authority(RuleBasedStateMachine):
             epoch = self.do(self.world.election.current()).number
             self.do(self.world.registry.initialise(new_generation(), epoch))
 
-    @rule(name=AGENTS, kind=st.sampled_from(("death", "empty Redis", "older Redis", "seconds pass")))
+    @rule(
+        name=AGENTS,
+        kind=st.sampled_from(("death", "seconds pass", "death", "older Redis", "seconds pass", "empty Redis")),
+    )
     def misfortune(self, name: str, kind: str) -> None:
         match kind:
             case "death":
@@ -132,7 +135,7 @@ class Authority(RuleBasedStateMachine):
             self.do(self.world.election.record_promotion(won, boot, elect_ms=1, promote_ms=1))
 
     @precondition(lambda self: self.held)
-    @rule(pick=PICKS, step=st.sampled_from(("install", "renew", "reassert", "release", "tell")))
+    @rule(pick=PICKS, step=st.sampled_from(("install", "tell", "renew", "install", "reassert", "release")))
     def act_in_redis(self, pick: int, step: str) -> None:
         """Whoever was primary once does in Redis what a primary does."""
         it, election = self.held[pick % len(self.held)], self.world.election

@@ -12,7 +12,7 @@ from appliance.core.settings import Settings
 from tests.authority.machine import Authority
 from tests.stores import Stores
 
-EXAMPLES, STEPS = 50, 50
+EXAMPLES, STEPS = 40, 50
 
 
 @pytest.fixture
