@@ -28,6 +28,8 @@ class Client:
     async def send(self, conversation: str, text: str, **more: Any) -> dict[str, Any]:
         """Send a message and return what was accepted."""
         answer = await self.http.post(f"/api/v1/conversations/{conversation}/messages", json={"text": text, **more})
+        if answer.status_code == 503:
+            answer.raise_for_status()  # nobody answers at the moment: the same client_id may be sent again
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
@@ -43,6 +45,8 @@ class Client:
         """Follow a conversation over one connection; pings come as {"type": "ping"}."""
         params = {"cursor": cursor, "try": str(attempt)}
         async with self.http.stream("GET", f"/api/v1/conversations/{conversation}/events", params=params) as answer:
+            if answer.status_code == 503:
+                answer.raise_for_status()  # as a browser takes it: nobody answers at the moment, try again
             assert answer.status_code == 200, await answer.aread()
             async for event in sse(answer):
                 yield event

@@ -7,7 +7,7 @@ from agent_image.keeper.parts import Parts
 from appliance.core import event_bus, failpoints, logs
 from appliance.core.clock import monotonic
 from appliance.core.election.decide import candidates
-from appliance.core.errors import NexusError
+from appliance.core.errors import NexusError, StoreAway
 from appliance.core.postgres import Row
 
 log = logs.get("keeper")
@@ -80,7 +80,7 @@ class Orders:
         """
         page, began = self._page, monotonic()
         if self._seat.held:
-            await self._switch_over("")
+            await self._hand_over()
         left = page.load
         if not self._describe().runner_pid:
             return "drained: its runner was not there"
@@ -93,6 +93,13 @@ class Orders:
         said = f"drained: {left} turns were running" if page.drained else f"not drained: {page.load} of {left} left"
         log.info("drain_ended", said=said, seconds=round(seconds, 2))
         return f"{said}, {seconds:.1f} s"
+
+    async def _hand_over(self) -> None:
+        """Give the seat to the best agent; while Redis is away nobody can be named, and the cluster elects later."""
+        try:
+            await self._switch_over("")
+        except StoreAway as error:
+            log.warning("not_handed_over", error=str(error))
 
     async def _switch_over(self, wanted: str) -> str:
         """Hand the seat to `wanted`, or to the best; return the outcome in words."""

@@ -23,16 +23,24 @@ class CutOff:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        sent_away = False
+        before = sent_away = False
         while True:
             await asyncio.sleep(LOOK_S)
-            alone = self._hub.silent_s > SILENCE_S and await self._others_hear()
-            if alone and not self._hub.leaving:
+            alone = await self._alone()
+            if alone and before and not self._hub.leaving:  # seen twice: once may be the moment of everybody's return
                 log.warning("cut_off", silent_s=round(self._hub.silent_s, 1))
                 self._hub.send_away()
                 sent_away = True
             elif sent_away and not alone:
                 self._hub.leaving = sent_away = False
+            before = alone
+
+    async def _alone(self) -> bool:
+        return self._silent and await self._others_hear() and self._silent
+
+    @property
+    def _silent(self) -> bool:
+        return self._hub.silent_s > SILENCE_S
 
     async def _others_hear(self) -> bool:
         return any(await asyncio.gather(*map(_is_ready, self._others())))

@@ -45,6 +45,7 @@ class Faults:
         self._lot = lot
         self._cluster = scene.cluster
         self.done: list[str] = []
+        self.wrong: list[str] = []
         self._of_agents: list[Fault] = [self._kill, self._kill_runner, self._kill_keeper, self._freeze, self._drain]
         self._of_stores: list[Fault] = [
             self._pause_redis, self._kill_redis, self._flush_redis, self._restart_postgres
@@ -89,7 +90,10 @@ class Faults:
 
     async def _drain(self) -> str:
         name, _ = self._someone()
-        return f"drain {name}, exit code {await self._cluster.terminate(name)}"
+        code = await self._cluster.terminate(name)
+        if code > 0:  # one that only begins has nothing to hand back, and the signal simply ends it
+            self.wrong.append(f"{name} was asked to end and ended with exit code {code}")
+        return f"drain {name}"
 
     async def _pause_redis(self) -> str:
         redis = self._cluster.stores.processes["redis"].pid
@@ -139,7 +143,7 @@ class Soak:
         await faults
         self._scene.cluster.revive()
         await asyncio.gather(*(person.end() for person in self._people))
-        wrong = [it for person in self._people for it in person.wrong] + await self._audit()
+        wrong = self._faults.wrong + [it for person in self._people for it in person.wrong] + await self._audit()
         await self._client.aclose()
         return {"epochs": await self._scene.epoch(), **self._figures(monotonic() - began, wrong)}
 

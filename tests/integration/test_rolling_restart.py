@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,7 +54,8 @@ async def talk(client: Client, number: int, over: asyncio.Event) -> int:
     said: list[str] = []
     for turn in itertools.count():
         message = f"person {number} turn {turn} [[tokens=60 delay=20ms word=p{number}t{turn}w]]"
-        accepted = await client.send(conversation, message, client_id=message)
+        send = partial(client.send, conversation, message, client_id=message)
+        accepted = await wait_until(send, of="an accepted message")
         events = await follow_to_the_end(client, conversation, accepted["turn"], accepted["cursor"])
         kinds = [event["type"] for event in events if event.get("turn") in ("", accepted["turn"])]
         assert kinds[-1] == "done", kinds

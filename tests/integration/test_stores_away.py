@@ -142,3 +142,19 @@ async def test_a_keeper_obeys_sigterm_while_its_stores_are_away(own: Cluster, aw
         await own.stores.start_one("postgres")
         own.start_agent("agent-2")
         await own.until_active(2)
+
+
+async def test_a_primary_that_is_told_to_end_while_redis_is_away_ends_in_order(own: Cluster) -> None:
+    async def seat() -> str | None:
+        return (await own.view()).primary_id
+
+    primary: str = await wait_until(seat, of="a primary")
+    own.stores.signal("redis", signal.SIGSTOP)
+    try:
+        code = await own.terminate(primary)
+    finally:
+        own.stores.signal("redis", signal.SIGCONT)
+    assert code == 0, own.log_of(primary)[-2000:]
+    await wait_until(seat, of="its successor")
+    own.start_agent(primary)
+    await own.until_active(2)
