@@ -149,6 +149,7 @@ class Candidate:
             me=me.id, epoch=term.number, holder=term.primary_id or "", holder_boot=term.boot or "",
             holder_dead=term.boot is not None and not self._standing.holder_lives,
             i_lead=i_lead, tilted=bool(self._tilt),
+            born_s=self._standing.born_s + now - self._standing_at,
             postgres_away=self._postgres_away, paused=self._standing.paused_by is not None,
             lease_there=view.lease is not None,
             lease_moved=bool(case and view.lease and (view.lease.epoch, view.lease.seq) != (case.epoch, case.seq)),

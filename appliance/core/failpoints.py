@@ -6,13 +6,15 @@ starts, so that no test goes on hurting nothing.
 
 import os
 import signal
+import time
 
 PLACES = frozenset({
     "before_cas", "after_cas", "after_install", "after_release", "in_release", "mid_drain",  # keeper
     "before_commit", "after_commit_before_done_event",  # runner
 })  # fmt: skip
-ACTIONS = ("kill", "stop", "raise")
-"""SIGKILL or SIGSTOP this process, or raise RuntimeError."""
+ACTIONS = ("kill", "stop", "raise", "block")
+"""SIGKILL or SIGSTOP this process, raise RuntimeError, or hold its event loop for BLOCK_S."""
+BLOCK_S = 30.0
 
 
 def parse(text: str) -> dict[str, str]:
@@ -31,7 +33,10 @@ def reach(place: str) -> None:
     """Do here what the environment says, if it says anything."""
     action = _ARMED.get(place)
     if action is None:
-        return
+        return None
     if action == "raise":
         raise RuntimeError(f"failpoint {place}")
+    if action == "block":
+        return time.sleep(BLOCK_S)
     os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
+    return None

@@ -62,11 +62,18 @@ class Postgres:
         Raises:
             StoreAway: PostgreSQL does not answer. NotFound, Conflict, Overloaded, StaleEpoch: a function refused.
         """
-        for attempt in range(_RETRIES):
+        return await self._tried(_RETRIES, name, values)
+
+    async def once(self, name: str, /, **values: object) -> list[Row]:
+        """Like `rows`; but a lock that is not granted in time, too, is StoreAway at once."""
+        return await self._tried(1, name, values)
+
+    async def _tried(self, times: int, name: str, values: Mapping[str, object]) -> list[Row]:
+        for attempt in range(times):
             try:
                 return await self._run(name, values)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if error.sqlstate not in _RETRIED or attempt == _RETRIES - 1:
+                if error.sqlstate not in _RETRIED or attempt == times - 1:
                     raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
         raise StoreAway("PostgreSQL was too busy with locks")
 

@@ -1,9 +1,10 @@
 """Play FAULTS.md on real processes and print one table.
 
-    python -m tests.faults [--rows F1,F3] [--runs N] [--full] [--seed S] [--json FILE]
+    python -m tests.faults [--rows F1,F3] [--runs N] [--full] [--lanes N] [--seed S] [--json FILE]
 
 3 runs a row, 20 for F1, F3 and KR; `--full`: 10 and 50. A row that fails is told, the others go on; then the exit code
-is 1. The seed says at which moments faults begin and whom the lot hits.
+is 1. The seed says at which moments faults begin and whom the lot hits. Lanes are clusters hurt at the same time, for
+most of a run is waiting; a row that takes the whole machine is played when they are done.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults.play import Outcome, Theatre, report
-from tests.faults.rows import Row, all_rows
+from tests.faults.rows import Row, Running, all_rows
 
 USUAL, OFTEN = (3, 20), (10, 50)
 FENCED_WRITES = 100_000
@@ -31,30 +32,52 @@ def runs_of(row: Row, runs: int | None, *, full: bool) -> int:
     return runs or (OFTEN if full else USUAL)[row.often]
 
 
-def in_groups(rows: list[Row]) -> list[Row]:
-    """Put rows that want the same cluster side by side, so that it is started once."""
-    clusters = list(dict.fromkeys(row.cluster for row in rows))
-    return sorted(rows, key=lambda row: clusters.index(row.cluster))
+def next_of(waiting: list[Row], present: Running | None) -> Row:
+    """Take a row that wants the cluster which runs already, else the first one."""
+    chosen = next((row for row in waiting if row.cluster is present), waiting[0])
+    waiting.remove(chosen)
+    return chosen
 
 
 async def play(rows: list[Row], arguments: argparse.Namespace) -> dict[str, Any]:
     """Play all rows and return what the JSON file holds."""
-    began, theatre, lines = time.monotonic(), Theatre(arguments.seed), []
-    try:
-        for row in in_groups(rows):
+    began, lines = time.monotonic(), list[dict[str, Any]]()
+    theatres = [Theatre(arguments.seed) for _ in range(arguments.lanes)]
+
+    async def lane(theatre: Theatre, waiting: list[Row]) -> None:
+        while waiting:
+            row = next_of(waiting, theatre.running)
             outcome: Outcome = await theatre.play(row, runs_of(row, arguments.runs, full=arguments.full))
             outcome.judge(row)
             lines.append(report(row, outcome))
-            say(f"{row.id:<4} {'passed' if not outcome.failures else 'FAILED'} in {outcome.seconds:.0f} s: {row.title}")
-            for failure in outcome.failures:
-                say(f"     {failure}")
+            tell(row, outcome)
+
+    try:
+        shared = sorted((row for row in rows if not row.alone), key=lambda row: not row.often)
+        await asyncio.gather(*(lane(theatre, shared) for theatre in theatres))
+        for theatre in theatres:
+            await theatre.close()
+        await lane(theatres[0], [row for row in rows if row.alone])
     finally:
-        await theatre.close()
+        for theatre in theatres:
+            await theatre.close()
     lines.sort(key=lambda line: _by_number(line["row"]))
     return {
         "seed": arguments.seed, "seconds": round(time.monotonic() - began), "cores": os.cpu_count(),
-        "fenced_writes": theatre.fenced, "rows": lines,
+        "lanes": arguments.lanes, "fenced_writes": fenced(theatres), "rows": lines,
     }  # fmt: skip
+
+
+def fenced(theatres: list[Theatre]) -> dict[str, int]:
+    """Add up what became of the fenced writes on all clusters."""
+    return {name: sum(theatre.fenced[name] for theatre in theatres) for name in theatres[0].fenced}
+
+
+def tell(row: Row, outcome: Outcome) -> None:
+    """Say at once how a row went."""
+    say(f"{row.id:<4} {'passed' if not outcome.failures else 'FAILED'} in {outcome.seconds:.0f} s: {row.title}")
+    for failure in outcome.failures:
+        say(f"     {failure}")
 
 
 def _by_number(row: str) -> tuple[int, str]:
@@ -95,6 +118,7 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="only these, such as F1,F3")
     parser.add_argument("--runs", type=int, help="of each row")
     parser.add_argument("--full", action="store_true", help="10 runs a row, 50 for F1, F3 and KR")
+    parser.add_argument("--lanes", type=int, default=2, help="clusters at the same time")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -111,8 +135,7 @@ def main() -> None:
     console.print(table(figures))
     for name, lacking in skipped.items():
         console.print(f"{name} was not played: {lacking}")
-    fenced = figures["fenced_writes"]
-    console.print(f"fenced writes: {fenced} in {figures['seconds']} s")
+    console.print(f"fenced writes: {figures['fenced_writes']} in {figures['seconds']} s")
     few = not arguments.rows and too_few_writes(figures)
     if few:
         console.print(f"FAIL: fewer than {FENCED_WRITES} fenced writes were attempted")

@@ -6,6 +6,7 @@ from collections import Counter
 from uuid import uuid4
 
 import httpx2
+import msgspec
 
 from appliance.core.clock import monotonic
 from tests.client import Client
@@ -16,6 +17,14 @@ from tests.waiting import wait_until
 ENDS_WITHIN_S = 90.0
 """Longer than any fault and what it takes to recover from it."""
 AGAIN_S = 0.5
+
+
+def why(error: Exception) -> str:
+    """Name in a few words why a message was not accepted."""
+    if not isinstance(error, httpx2.HTTPStatusError):
+        return type(error).__name__
+    status, said = error.response.status_code, error.response.text
+    return f"{status} {msgspec.json.decode(said)['title'] if said.startswith('{') else said[:40]}"
 
 
 class Person:
@@ -31,8 +40,8 @@ class Person:
         self.ends: Counter[str] = Counter()
         self.gaps: list[float] = []
         self.wrong: list[str] = []
-        self.refused = 0
-        """Messages that had to be sent again; the sender saw that at once."""
+        self.refused: Counter[str] = Counter()
+        """Messages that had to be sent again, by what the sender was told at once."""
 
     async def end(self) -> None:
         """Ask nothing more; return when the last answer has ended."""
@@ -58,8 +67,8 @@ class Person:
         while True:
             try:
                 said = await self._client.send(conversation, text, client_id=client_id, create=True)
-            except (httpx2.HTTPError, AssertionError):
-                self.refused += 1
+            except (httpx2.HTTPError, AssertionError) as error:
+                self.refused[why(error)] += 1
                 await asyncio.sleep(AGAIN_S)
                 continue
             self.acknowledged.append(Acknowledged(conversation, said["turn"], said["message_id"], text))

@@ -58,7 +58,7 @@ class Theatre:
     def __init__(self, seed: str) -> None:
         self._seed = seed
         self._stack = AsyncExitStack()
-        self._running: Running | None = None
+        self.running: Running | None = None
         self._stage: Stage | None = None
         self.fenced: dict[str, int] = {name: 0 for name in Count.__struct_fields__}
 
@@ -84,14 +84,14 @@ class Theatre:
         return outcome
 
     async def _staged(self, running: Running) -> Stage:
-        if self._stage is None or self._running is not running:
+        if self._stage is None or self.running is not running:
             await self.close()
-            self._running, self._stage = running, await self._stack.enter_async_context(Stage.built(running))
+            self.running, self._stage = running, await self._stack.enter_async_context(Stage.built(running))
         return self._stage
 
     async def close(self) -> None:
         """Stop the present cluster."""
-        stage, self._running, self._stage = self._stage, None, None
+        stage, self.running, self._stage = self._stage, None, None
         stack, self._stack = self._stack, AsyncExitStack()
         await stack.aclose()
         if stage is not None:

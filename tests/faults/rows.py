@@ -65,6 +65,8 @@ class Row:
     """One of the rows with many runs."""
     draining: bool = False
     """Whether I13 is checked: no turn may need a second try."""
+    alone: bool = False
+    """Takes the whole machine: nothing else is measured beside it."""
     lacking: str = ""
     """What this machine lacks to play it; '' = nothing."""
     cluster: Running
@@ -87,6 +89,7 @@ def row(
     elections: int | None = None,
     often: bool = False,
     draining: bool = False,
+    alone: bool = False,
     lacking: str = "",
     cluster: Running = three_agents,
 ) -> Callable[[Play], Play]:
@@ -97,7 +100,7 @@ def row(
             raise ValueError(f"two rows are called {number}")
         ROWS[number] = Row(
             id=number, title=title, expected=expected, play=play, bounds=bounds or {}, elections=elections,
-            often=often, draining=draining, lacking=lacking, cluster=cluster,
+            often=often, draining=draining, alone=alone, lacking=lacking, cluster=cluster,
         )  # fmt: skip
         return play
 

@@ -96,7 +96,7 @@ async def serves_again(scene: Scene, before: Agent) -> None:
 
 
 @row("F29", f"CPU four times oversubscribed: {BURNERS} busy processes beside the cluster (out of memory = F1, KR)",
-     "no failover for 15 s (60 s in runs that only RUNS=full has)", elections=0)  # fmt: skip
+     "no failover for 15 s (60 s in runs that only RUNS=full has)", elections=0, alone=True)  # fmt: skip
 async def f29(scene: Scene) -> None:
     async with same_primary(scene) as primary:
         chats = await asyncio.gather(*(scene.chat(it) for it in (primary, await scene.secondary())))

@@ -86,7 +86,7 @@ async def closed(scene: Scene, agent: Agent, chat: Chat) -> None:
 
 
 @row(
-    "F5", "primary's event loop stalled 1 s, 2 s, 30 s (SIGSTOP of the runner alone stands for the stalled loop)",
+    "F5", "primary's runner stopped 1 s, 2 s, 30 s; F5b: its event loop held by code",
     "1 and 2 s: nothing; 30 s: runner killed at 3 s, new primary < 3.5 s",
     bounds={"primary_s": Bound(max=3.5), "gap_s": Bound(p99=5.0)}, elections=1,
 )  # fmt: skip
@@ -105,6 +105,23 @@ async def f5(scene: Scene) -> None:
     scene.measure(runner_killed_s=monotonic() - began)
     scene.measure(primary_s=await scene.new_primary(stalled, began))
     scene.measure(gap_s=(await chat.ended()).gap_s)
+
+
+@row(
+    "F5b", "code holds the event loop of the primary's runner for 30 s, between an answer and its commit",
+    "runner killed at 3 s, new primary < 3.5 s; the turn runs again",
+    bounds={"primary_s": Bound(max=3.5)}, elections=2,
+)  # fmt: skip
+async def f5b(scene: Scene) -> None:
+    await scene.hush()
+    stalled = await scene.enthrone(await scene.arm(await scene.secondary(), "before_commit:block"))
+    chat = await scene.chat(stalled, f"held {scene.number} [[tokens=20 delay=20ms]]")
+    while chat.words < 20:
+        await asyncio.sleep(LOOK_S)
+    began = monotonic()
+    scene.measure(primary_s=await scene.new_primary(stalled, began))
+    assert not alive(stalled.runner_pid), "the runner that does not move was left alive"
+    assert (await chat.ended()).events[-1]["attempt"] == 2
 
 
 @row(

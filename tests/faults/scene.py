@@ -10,6 +10,7 @@ from pathlib import Path
 
 from appliance.core.clock import monotonic
 from appliance.core.errors import NexusError
+from appliance.core.orders import Orders
 from appliance.core.records import Agent
 from appliance.core.settings import BEAT_S
 from tests.client import Client
@@ -176,6 +177,18 @@ class Scene:
 
         armed: Agent = await wait_until(back, of=f"{agent.id} with its failpoints")
         return armed
+
+    async def enthrone(self, agent: Agent) -> Agent:
+        """Have the primary hand its seat to this agent; return it as primary."""
+        epoch = await self.epoch()
+        await Orders(self.cluster.redis, self.cluster.postgres).switchover(agent.id, by="faults")
+
+        async def serves() -> Agent | None:
+            now = await self.primary()
+            return now if now.id == agent.id and now.config_epoch > epoch else None
+
+        seated: Agent = await wait_until(serves, of=f"{agent.id} as primary")
+        return seated
 
 
 def send(number: signal.Signals, *pids: int) -> float:

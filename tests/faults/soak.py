@@ -167,11 +167,13 @@ class Soak:
 
     def _counted(self) -> str:
         ends = ", ".join(f"{count} {end}" for end, count in sorted(self._ends().items()))
-        refused = sum(person.refused for person in self._people)
-        return f"turns {self._asked()}: {ends}; {refused} messages sent again"
+        return f"turns {self._asked()}: {ends}; {self._refused().total()} messages sent again"
 
     def _asked(self) -> int:
         return sum(len(person.acknowledged) for person in self._people)
+
+    def _refused(self) -> Counter[str]:
+        return sum((person.refused for person in self._people), Counter())
 
     def _ends(self) -> Counter[str]:
         return sum((person.ends for person in self._people), Counter())
@@ -180,7 +182,7 @@ class Soak:
         gaps = [gap for person in self._people for gap in person.gaps]
         return {
             "seconds": round(seconds), "cores": os.cpu_count(), "people": PEOPLE, "turns": self._asked(),
-            "ends": dict(self._ends()), "sent_again": sum(person.refused for person in self._people),
+            "ends": dict(self._ends()), "sent_again": dict(self._refused()),
             "gap_s": {part: round(value, 2) for part, value in spread(gaps).items()}, "faults": self._faults.done,
             "wrong": wrong,
         }  # fmt: skip
@@ -208,6 +210,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
     say(f"{figures['turns']} turns: {figures['ends']}; {len(figures['faults'])} faults, {figures['epochs']} epochs")
+    say(f"sent again: {figures['sent_again']}")
     say(f"longest silence in a tab, in seconds: {figures['gap_s']}")
     for wrong in figures["wrong"]:
         say(f"WRONG: {wrong}")

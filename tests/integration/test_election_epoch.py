@@ -240,7 +240,8 @@ async def test_a_foreign_session_that_stops_behind_the_fence_is_ended_by_the_can
     old = await elected(postgres, election, "a", 0)
     async with a_session(config) as stopped:
         await stopped.execute("select fenced(1, %s, 'test')", [old])
-        assert await election.elect("b", await a_boot(postgres), voted=1, evidence={}) == 2
+        async with asyncio.timeout(4):  # one lock time-out, not several
+            assert await election.elect("b", await a_boot(postgres), voted=1, evidence={}) == 2
         with pytest.raises(psycopg.OperationalError):
             await stopped.execute("commit")
 

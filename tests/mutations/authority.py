@@ -131,6 +131,8 @@ DECISION = [
           f"{_TABLE}a_lease_in_redis_is_respected"),
     Guard("a renewed lease is life", _DECIDE, "s.lease_there and s.lease_moved", "False",
           f"{_TABLE}a_lease_renewed_after_the_connection_ended_is_life"),
+    Guard("a winner may show its lease", _DECIDE, "lambda s: s.born_s < SHOWN_WITHIN_S", "lambda s: False",
+          f"{_TABLE}a_term_born_just_now_has_a_moment_to_show_its_lease"),
     Guard("a pause holds", _DECIDE,
           '(lambda s: s.paused, Act.WAIT, lambda _: "automatic failover is paused"),', "",
           f"{_TABLE}nobody_votes_while_automatic_failover_is_paused"),

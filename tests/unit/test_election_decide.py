@@ -4,6 +4,7 @@ import pytest
 
 from appliance.core.election.decide import (
     EXTRA_LEASE_S,
+    SHOWN_WITHIN_S,
     TABLE,
     Act,
     Snapshot,
@@ -95,6 +96,18 @@ def test_nobody_votes_while_automatic_failover_is_paused() -> None:
     assert (verdict.act, verdict.reason) == (Act.WAIT, "automatic failover is paused")
 
 
+def test_a_term_born_just_now_has_a_moment_to_show_its_lease() -> None:
+    """Who lost the compare-and-set must not vote against the winner before it could show that it won."""
+    verdict = decide(seen(born_s=0.25))
+    assert (verdict.act, verdict.reason) == (Act.WAIT, "a was elected 0.2 s ago: its lease will show")
+    assert decide(seen(born_s=SHOWN_WITHIN_S)).act is Act.VOTE
+
+
+@pytest.mark.parametrize("more", [{"ended": True}, {"holder_dead": True}, {"released": True}])
+def test_a_term_born_just_now_is_not_waited_for_when_its_holder_is_known_to_be_gone(more: dict[str, object]) -> None:
+    assert decide(seen(born_s=0.25, **more)).act is Act.VOTE
+
+
 def test_a_holder_that_answers_that_it_holds_the_term_is_left_alone() -> None:
     verdict = decide(seen(holder_claims=True))
     assert verdict.act is Act.WAIT
@@ -179,6 +192,7 @@ def test_each_row_of_the_table_decides_something_of_its_own() -> None:
         seen(released=True, successor="c"),
         seen(lease_there=True),
         seen(lease_there=True, lease_moved=True, ended=True),
+        seen(born_s=0.2),
         seen(paused=True),
         seen(holder_claims=True),
         seen(),

@@ -35,6 +35,8 @@ class Standing(msgspec.Struct, frozen=True):
     i_am_dead: bool
     holder_lives: bool
     """The holder's boot is not known to be dead."""
+    born_s: float
+    """How long ago the term was born; a day for the one before the first election."""
     paused_by: str | None
 
 
@@ -62,7 +64,7 @@ class Election:
         row = await self._postgres.row("standing", boot=boot or None)
         assert row is not None  # noqa: S101 - both rows are made by the migrations
         term = Epoch(row["epoch"], row["primary_id"], str(row["boot"]) if row["boot"] else None)
-        return Standing(term, row["dead"], row["holder_lives"], row["paused_by"])
+        return Standing(term, row["dead"], row["holder_lives"], row["born_s"], row["paused_by"])
 
     async def vote(self, me: str, boot: str, *, epoch: int, suspect: str, evidence: Evidence) -> bool:
         """Say that the holder of `epoch` is gone; False when this agent's own beat is too old for its word to count."""
@@ -98,11 +100,12 @@ class Election:
         """
         values = {"agent": me, "boot": boot, "voted": voted, "evidence": Jsonb(evidence)}
         try:
-            won = await self._postgres.value("elect", **values)
+            won = await self._postgres.once("elect", **values)
         except StoreAway:
             await self._postgres.rows("end_epoch_blockers")
-            won = await self._postgres.value("elect", **values)
-        return None if won is None else int(won)
+            won = await self._postgres.rows("elect", **values)
+        epoch: int | None = won[0]["elect"] if won else None
+        return epoch
 
     async def install(self, me: str, boot: str, epoch: int) -> bool:
         """Show the lease of an epoch just won; False when it or a later one is known in Redis already."""

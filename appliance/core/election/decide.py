@@ -6,6 +6,7 @@ born only by PostgreSQL's compare-and-set, and every write is fenced. The table 
 replaced and that a healthy one is left alone.
 """
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal
@@ -17,6 +18,8 @@ from appliance.core.records import Agent
 EXTRA_LEASE_S = 2.0
 """A lease absent this long without a quorum, whatever the reason: one voter may go on alone, audited."""
 VOTE_WINDOW_S = 1.5
+SHOWN_WITHIN_S = 1.0
+"""Between the birth of a term and the sight of its lease; the compare-and-set, too, protects a term for so long."""
 REVOTE_S = 1.0
 """A vote is repeated before it leaves the window."""
 STAGGER_S = 0.05
@@ -54,6 +57,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     holder_boot: str = ""
     holder_dead: bool = False
     """PostgreSQL knows that its boot has ended."""
+    born_s: float = math.inf
+    """So long ago, by PostgreSQL, this term was born."""
     i_lead: bool = False
     tilted: bool = False
     postgres_away: bool = False
@@ -135,6 +140,8 @@ TABLE: tuple[Row, ...] = (
     (lambda s: s.lease_there and not s.ended, Act.WAIT, lambda s: f"{_who(s)} holds epoch {s.epoch}"),
     (lambda s: s.lease_there and s.lease_moved, Act.WAIT,
      lambda s: f"{_who(s)} renewed after its connection ended: it lives"),
+    (lambda s: s.born_s < SHOWN_WITHIN_S and evidence_of(s) == "lease", Act.WAIT,
+     lambda s: f"{_who(s)} was elected {s.born_s:.1f} s ago: its lease will show"),
     (lambda s: s.paused, Act.WAIT, lambda _: "automatic failover is paused"),
     (lambda s: s.holder_claims, Act.WAIT,
      lambda s: f"{_who(s)} says that it holds epoch {s.epoch}: my own path to Redis is bad"),

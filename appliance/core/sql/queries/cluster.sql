@@ -25,6 +25,7 @@ select release_boot(%(boot)s, %(turns_only)s);
 -- What a keeper asks each second: is this boot dead, which term is in force, who was its boot, is fail-over paused.
 select exists(select 1 from boots where boot = %(boot)s::uuid and dead_at is not null) as dead, e.epoch, e.primary_id, e.boot,
        e.boot is not null and exists(select 1 from boots b where b.boot = e.boot and b.dead_at is null) as holder_lives,
+       extract(epoch from coalesce(clock_timestamp() - e.elected_at, interval '1 day'))::float as born_s,
        f.paused_by
   from cluster_epoch e, automatic_failover f where e.id = 1 and f.id = 1;
 
