@@ -95,14 +95,9 @@ class Candidate:
                         await self._look_now.wait()
 
     async def _hear(self) -> None:
-        while True:
-            try:
-                async for hint in event_bus.listen(self._redis, "health", "agent"):
-                    if hint.get("type") in ("sdown", "primary_released", "primary_elected"):
-                        self._look_now.set()
-            except NexusError as error:
-                log.info("hints_interrupted", error=str(error))
-            await asyncio.sleep(POLL_S)
+        async for hint in event_bus.hear(self._redis, "health", "agent"):
+            if hint.get("type") in ("sdown", "primary_released", "primary_elected"):
+                self._look_now.set()
 
     async def _look(self) -> float:
         """Read the registry once, decide, act; return the seconds until the next look."""

@@ -46,14 +46,9 @@ class Orders:
                         await self._look_now.wait()
 
     async def _hear(self) -> None:
-        while True:
-            try:
-                async for hint in event_bus.listen(self._redis, "config"):
-                    if hint.get("type") == "order":
-                        self._look_now.set()
-            except NexusError as error:
-                log.info("hints_interrupted", error=str(error))
-            await asyncio.sleep(POLL_S)
+        async for hint in event_bus.hear(self._redis, "config"):
+            if hint.get("type") == "order":
+                self._look_now.set()
 
     async def _obey(self, group: asyncio.TaskGroup, order: Row) -> None:
         me = self._describe()

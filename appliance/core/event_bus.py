@@ -1,17 +1,20 @@
 """Hints over pub/sub. Nothing may depend on one: each has a row or key behind it that is polled (PROTOCOLS 8.4)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
 
-from appliance.core import cancellation
+from appliance.core import cancellation, logs
 from appliance.core.clock import monotonic
-from appliance.core.errors import StoreAway
+from appliance.core.errors import NexusError, StoreAway
 from appliance.core.redis import Redis, answering
 
+log = logs.get("hints")
 PING_S = 1.0
+AGAIN_S = 0.25
 Topic = Literal["agent", "model", "abort", "config", "health"]
 
 
@@ -20,6 +23,17 @@ async def publish(redis: Redis, topic: Topic, kind: str, **facts: object) -> Non
     with suppress(StoreAway):
         async with answering():
             await redis.data.publish(redis.keys.channel(topic), msgspec.json.encode({"type": kind, **facts}))
+
+
+async def hear(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
+    """Yield hints on `topics` for ever; those of an interruption are missed, as hints may be."""
+    while True:
+        try:
+            async for hint in listen(redis, *topics):
+                yield hint
+        except NexusError as error:
+            log.info("hints_interrupted", error=str(error))
+        await asyncio.sleep(AGAIN_S)
 
 
 async def listen(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:

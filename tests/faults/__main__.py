@@ -90,6 +90,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def one_row_a_line(figures: dict[str, Any]) -> str:
+    """Write the figures so that people and diffs can read them."""
+    head = json.dumps({name: value for name, value in figures.items() if name != "rows"}, indent=1)
+    rows = ",\n".join(json.dumps(row) for row in figures["rows"])
+    return f'{head[:-2]},\n "rows": [\n{rows}\n ]\n}}\n'
+
+
 def table(figures: dict[str, Any]) -> Table:
     """Return the table of all rows."""
     columns = ("row", "expected", "measured", "p50 s", "max s", "promised", "elections", "runs", "invariants", "")
@@ -130,7 +137,7 @@ def main() -> None:
     figures = asyncio.run(play([rows[name] for name in wanted if name not in skipped], arguments))
     figures["skipped"] = skipped
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        arguments.json.write_text(one_row_a_line(figures))
     console = Console(width=None if sys.stdout.isatty() else 190)
     console.print(table(figures))
     for name, lacking in skipped.items():

@@ -182,7 +182,8 @@ def report(row: Row, outcome: Outcome) -> dict[str, Any]:
     return {
         "row": row.id, "title": row.title, "expected": row.expected,
         "promised": {name: str(bound) for name, bound in row.bounds.items()},
-        "measured": {name: {part: round(value, 3) for part, value in spread(values).items()} | {"values": values}
+        "measured": {name: {part: round(value, 3) for part, value in spread(values).items()}
+                     | {"values": [round(value, 3) for value in values]}
                      for name, values in outcome.measured.items()},
         "elections": outcome.elections, "runs": outcome.runs, "seconds": outcome.seconds,
         "invariants": checked(drained=row.draining, no_election=row.elections == 0),

@@ -159,13 +159,8 @@ class Intake:
 
     async def hear_aborts(self) -> None:
         """End turns on a hint, at once."""
-        while True:
-            try:
-                async for hint in event_bus.listen(self._redis, "abort"):
-                    self.end(str(hint.get("turn", "")), "stopped")
-            except StoreAway as error:
-                log.warning("hints_interrupted", error=str(error))
-            await asyncio.sleep(POLL_S)
+        async for hint in event_bus.hear(self._redis, "abort"):
+            self.end(str(hint.get("turn", "")), "stopped")
 
     async def check_flags(self) -> None:
         """Each second: which of our turns were asked to stop, are overdue, or are no longer ours."""
