@@ -25,7 +25,8 @@ from appliance.core.settings import Settings
 Row = dict[str, Any]
 Phase = Literal["pre", "post"]
 
-WAIT_FOR_CONNECTION_S = 3.0
+WAIT_FOR_CONNECTION_S = 2.0
+"""Less than the gateway's 3 s: the agent says itself that PostgreSQL is away, before it is taken for a frozen one."""
 _MIGRATION_LOCK = 0x6E657875  # "nexu"
 _OLDEST = 16
 _REFUSALS = {"NX404": NotFound, "NX409": Conflict, "NX429": Overloaded, "NXEPO": StaleEpoch}

@@ -8,6 +8,7 @@ import httpx2
 from appliance.core.clock import monotonic
 from appliance.core.records import Agent
 from tests.client import Client
+from tests.fakes.models import expected_text
 from tests.faults.chat import Chat
 from tests.faults.rows import Bound, row
 from tests.faults.scene import LOOK_S, Scene, alive, send
@@ -116,11 +117,18 @@ async def f5b(scene: Scene) -> None:
     await scene.hush()
     stalled = await scene.enthrone(await scene.arm(await scene.secondary(), "before_commit:block"))
     chat = await scene.chat(stalled, f"held {scene.number} [[tokens=20 delay=20ms]]")
-    while chat.words < 20:
-        await asyncio.sleep(LOOK_S)
+
+    async def said_all() -> bool:
+        return chat.shown == expected_text(chat.asked.text)
+
+    await wait_until(said_all, of="the whole answer in the tab")
     began = monotonic()
     scene.measure(primary_s=await scene.new_primary(stalled, began))
-    assert not alive(stalled.runner_pid), "the runner that does not move was left alive"
+
+    async def killed() -> bool:
+        return not alive(stalled.runner_pid)
+
+    await wait_until(killed, within_s=2, of="the end of the runner that does not move")
     assert (await chat.ended()).events[-1]["attempt"] == 2
 
 

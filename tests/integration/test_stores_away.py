@@ -121,6 +121,24 @@ async def test_postgresql_restarted_in_mid_answer_only_delays_the_commit(own: Cl
     assert await committed(person, conversation) == expected_text(MESSAGE)
 
 
+async def test_while_postgresql_is_away_agents_say_so_and_none_is_taken_for_dead(own: Cluster, person: Client) -> None:
+    """An agent that waited longer for PostgreSQL than the gateway for the agent was left alone as if frozen."""
+    conversation = await person.create()
+    own.stores.signal("postgres", signal.SIGINT)
+    await asyncio.to_thread(own.stores.processes["postgres"].wait)
+    try:
+        said = [
+            await person.http.post(f"/api/v1/conversations/{conversation}/messages", json={"text": "hello?"})
+            for _ in range(3)
+        ]
+    finally:
+        await own.stores.start_one("postgres")
+    assert [answer.status_code for answer in said] == [503] * 3
+    titles = {answer.json()["title"] for answer in said}
+    assert len(titles) == 1
+    assert titles.pop().startswith("A store of the cluster does not answer"), titles
+
+
 @pytest.mark.parametrize("away", ["both", "postgres"])
 async def test_a_keeper_obeys_sigterm_while_its_stores_are_away(own: Cluster, away: str) -> None:
     """Both away: it still waits for them to begin. PostgreSQL away: it has begun and cannot hand its boot back."""
