@@ -149,6 +149,10 @@ async def answering(what: str = "a command") -> AsyncIterator[None]:
             yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise StoreAway("Redis does not answer", cause=type(error).__name__) from error
+    except RuntimeError as error:  # uvloop's word for a connection that ended while redis-py was about to write
+        if "the handler is closed" not in str(error):
+            raise
+        raise StoreAway("Redis does not answer", cause="the connection ended") from error
     except ResponseError as error:
         raise _meaning(error, what) from None
     except RedisError as error:
