@@ -22,6 +22,8 @@ class Stall:
         self._seat = parts.seat
         self._tilt = parts.tilt
         self._child = child
+        self._led = False
+        """Whether it was primary, now or when it began to stand still."""
 
     @property
     def _stands_still_s(self) -> float:
@@ -37,7 +39,15 @@ class Stall:
         """Look until cancelled; a killed runner's work and lease are handed on by whoever waits for its end."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            patience_s = KILL_PRIMARY_S if self._seat.held else KILL_OTHER_S
-            if self._stands_still_s > patience_s and not self._tilt:
+            if self.is_overdue():
                 log.error("runner_stalled", seconds=round(self._stands_still_s, 1))
                 await self._child.replace()
+
+    def is_overdue(self) -> bool:
+        """Look once: whether the runner has stood still for too long to be waited for any longer.
+
+        Who stood still as primary is not given longer for having lost the seat meanwhile.
+        """
+        stood_s = self._stands_still_s
+        self._led = self._seat.held or (self._led and stood_s > LEASE_STOPS_S)
+        return stood_s > (KILL_PRIMARY_S if self._led else KILL_OTHER_S) and not self._tilt

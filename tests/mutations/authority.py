@@ -168,6 +168,9 @@ SEAT = [
     Guard("a holder is asked before a vote for want of a lease", "agent_image/keeper/candidate.py",
           "claims = hello is not None and", "claims = False and",
           f"{_CANDIDATE}a_primary_that_answers_is_not_voted_against_although_redis_shows_no_lease"),
+    Guard("a seat lost by standing still buys no time", "agent_image/keeper/stall.py",
+          " or (self._led and stood_s > LEASE_STOPS_S)", "",
+          "tests/unit/test_stall.py::test_a_primary_that_loses_its_seat_by_standing_still_is_not_given_longer"),
     Guard("a stalled runner is not shown", "agent_image/keeper/seat.py", "mine and may_show and", "mine and",
           f"{_SEAT}a_stalled_runner_is_not_shown_as_primary"),
 ]  # fmt: skip
