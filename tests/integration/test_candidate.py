@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from agent_image.keeper.candidate import Candidate
@@ -17,10 +18,11 @@ from agent_image.shared_page import SharedPage
 from appliance.core.clock import monotonic
 from appliance.core.election import Election
 from appliance.core.election.decide import EXTRA_LEASE_S
-from appliance.core.postgres import Postgres
+from appliance.core.postgres import Postgres, connection_options
 from appliance.core.records import Agent, Role, Status
 from appliance.core.redis import Redis, new_generation
 from appliance.core.registry import Registry
+from appliance.core.settings import Settings
 from appliance.core.task_ledger import TaskLedger
 from tests.stores import Stores
 from tests.waiting import wait_until
@@ -31,7 +33,8 @@ HOST = "127.0.0.1"
 class Bench:
     """Agent a is a candidate; b answers at its liveness port and beats when the test says so."""
 
-    def __init__(self, stores: Stores, redis: Redis, postgres: Postgres) -> None:
+    def __init__(self, stores: Stores, own: Settings, redis: Redis, postgres: Postgres) -> None:
+        self.settings = own
         self.redis, self.page = redis, SharedPage.create()
         self.registry, self.election = Registry(redis), Election(redis, postgres)
         self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=10)
@@ -69,8 +72,15 @@ class Bench:
             assert await self.seat.take(self.boots["a"], 1)
         else:
             assert await self.election.install("b", self.boots["b"], 1)
+        await self.age()
         for name in self.boots:
             await self.registry.beat(self.agent(name))
+
+    async def age(self) -> None:
+        """Set the term's birth back, for one born just now is given a moment to show its lease."""
+        url, options = self.settings.postgres_url, connection_options(self.settings, "test")
+        async with await psycopg.AsyncConnection.connect(url, **options) as session:
+            await session.execute("update cluster_epoch set elected_at = elected_at - interval '1 minute'")
 
     async def beat(self) -> None:
         """Do what a's other loops do: beat, and ask PostgreSQL."""
@@ -90,7 +100,7 @@ async def bench(stores: Stores) -> AsyncIterator[Bench]:
     settings = await stores.with_own_database(redis_key_prefix=f"t{uuid4().hex[:6]}:")
     redis, postgres = Redis(settings), Postgres(settings, application="test")
     await postgres.open()
-    made = Bench(stores, redis, postgres)
+    made = Bench(stores, settings, redis, postgres)
     await made.start()
     yield made
     await made.peer.close()
