@@ -33,8 +33,8 @@ HOST = "127.0.0.1"
 class Bench:
     """Agent a is a candidate; b answers at its liveness port and beats when the test says so."""
 
-    def __init__(self, stores: Stores, own: Settings, redis: Redis, postgres: Postgres) -> None:
-        self.settings = own
+    def __init__(self, stores: Stores, database: Settings, redis: Redis, postgres: Postgres) -> None:
+        self.settings = database
         self.redis, self.page = redis, SharedPage.create()
         self.registry, self.election = Registry(redis), Election(redis, postgres)
         self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=10)
