@@ -8,15 +8,15 @@ HERE = $(if $(HOME_DIR),--home "$$HOME_DIR")
 NEXUS = @$(PYTHON) -m appliance
 DEV = @PYTHONPATH=. $(PYTHON) -m appliance install --dev >&2
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor chat link history drain switchover pause resume failover-demo version fmt lint types test check e2e faults mutations soak bench bench-failover lock vendor clean docs
+.PHONY: help up down restart status logs doctor chat link history scale drain switchover pause resume failover-demo version fmt lint types test test-docker check e2e test-dashboards faults mutations soak bench bench-idle bench-failover lock vendor clean docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^#: /{print "\n" substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 #: Use
-up: ## Start everything, installing what is missing (N=5: that many agents the first time)
+up: ## Start everything, installing what is missing (N=5: that many agents the first time; ARGS="--runtime embedded": without Docker)
 	$(NEXUS) up $(HERE) $(if $(N),--agents $(N)) $(ARGS)
-down: ## Stop everything; data stay
+down: ## Stop everything; data stay (ARGS=--volumes: containers' data go as well)
 	$(NEXUS) down $(HERE) $(ARGS)
 restart: ## Stop and start
 	$(NEXUS) down $(HERE)
@@ -33,6 +33,8 @@ link: ## A new sign-in link (once, 15 minutes)
 	$(NEXUS) link $(HERE) $(ARGS)
 history: ## Who followed whom as primary, and why (ARGS=--json for programs)
 	$(NEXUS) history $(HERE) $(ARGS)
+scale: ## Another number of agents: make scale N=4 (ARGS=--dry-run: only say what would happen)
+	$(NEXUS) scale $(HERE) $(ARGS) -- "$(N)"
 drain: ## Take an agent out of service without losing a turn: make drain A=agent-2
 	$(NEXUS) drain $(A) $(HERE) $(ARGS)
 switchover: ## Hand the primary's seat over (A=agent-2: to that one)
@@ -60,10 +62,17 @@ test: ## All tests, on real stores (ARGS=-k…: some of them)
 	$(DEV)
 	@command -v chromium >/dev/null || echo "! Chromium is missing, so no test drives a browser: sudo apt-get install -y chromium"
 	@$(PY) -m pytest $(if $(shell command -v chromium),,-m "not e2e") $(ARGS)
+test-docker: ## The tests on containers: needs a Docker Engine (ARGS=-k…: some of them)
+	$(DEV)
+	@$(PY) -m pytest -m docker $(ARGS)
 check: lint types test ## What CI runs
 e2e: ## The tests that drive a browser
 	$(DEV)
 	@$(PY) -m pytest -m e2e $(ARGS)
+test-dashboards: ## Grafana's dashboards and Prometheus' rules, filled by a working cluster (needs Debian's prometheus)
+	$(DEV)
+	@command -v promtool >/dev/null || { echo "Prometheus is missing: sudo apt-get install -y prometheus"; exit 1; }
+	@$(PY) -m pytest -m dashboards $(ARGS)
 faults: ## Hurt a running cluster as FAULTS.md says, print what it took (ROWS=F1,F3: these; RUNS=full: 10 and 50 runs)
 	$(DEV)
 	@$(PY) -m tests.faults $(if $(ROWS),--rows $(ROWS)) $(if $(filter full,$(RUNS)),--full,$(if $(RUNS),--runs $(RUNS))) $(ARGS)
@@ -76,6 +85,9 @@ soak: ## Random faults under thirty conversations, then everything is checked (M
 bench: ## Time to the first token, compared with asking the model server directly
 	$(DEV)
 	@$(PY) -m tests.bench.response_start $(ARGS)
+bench-idle: ## What an appliance costs that nobody uses: CPU and memory of each process
+	$(DEV)
+	@$(PY) -m tests.bench.idle $(ARGS)
 bench-failover: ## Failover beside Redis Sentinel and a plain TTL lock
 	$(DEV)
 	@$(PY) -m tests.bench.failover $(ARGS)

@@ -1,11 +1,12 @@
 """The composition root of the control plane."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+import uvloop
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
@@ -13,43 +14,79 @@ from litestar.types import ASGIApp
 from appliance.core import logs, settings
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
+from appliance.core.registry import Registry
 from appliance.core.settings import Settings
 from appliance.web.app import create_app
+from appliance.web.server import Server
+from control_plane.api import API
+from control_plane.discovery import targets
 from control_plane.live import Live
+from control_plane.measured import Measured
 from control_plane.pages import PAGES
 from control_plane.queries import Queries
+from control_plane.queries.agents import AgentReads
+from control_plane.queries.audit import AuditReads
+from control_plane.queries.games import GameReads
+from control_plane.queries.stores import StoreReads
+from control_plane.steering import Steering
 
 _GRACE_S = 2
+AGENTS_EVERY_S = 0.5
+"""Pages that ask the process manager or the Docker daemon, too, read a little less often."""
 
 
 def application(config: Settings) -> ASGIApp:
     """Build the web application; connections open with it and close with it."""
     redis, postgres = Redis(config), Postgres(config, application="control plane")
     queries = Queries(redis, postgres, config)
-    live = Live(queries.overview)
+    steering = Steering(config, redis, postgres)
+    agent_reads = AgentReads(queries, steering.operations.state, steering.fleet)
+    games = GameReads(postgres, queries, enabled=config.game_day)
+    lives: dict[str, Live[Any]] = {
+        "live": Live(queries.overview),
+        "agents_live": Live(agent_reads.view, AGENTS_EVERY_S),
+        "games_live": Live(games.view, AGENTS_EVERY_S),
+    }
+    readers = {
+        "queries": queries,
+        **lives,
+        "agent_reads": agent_reads,
+        "games": games,
+        "registry": Registry(redis),
+        "facts": StoreReads(redis, postgres, queries, config),
+        "log": AuditReads(postgres),
+        "fleet": steering.fleet,
+        "operations": steering.operations,
+    }
 
     @asynccontextmanager
     async def stores(_app: Litestar) -> AsyncIterator[None]:
         await postgres.open()
         try:
-            yield
+            async with steering.running():
+                yield
         finally:
-            await live.aclose()
+            for live in lives.values():
+                await live.aclose()
             await postgres.aclose()
             await redis.aclose()
 
     return create_app(
         config,
         postgres=postgres,
-        handlers=PAGES,
+        handlers=[*PAGES, *API, targets],
         templates=[Path(__file__).parent / "templates"],
         checks={"redis": redis.ping, "postgresql": postgres.ping},
+        measure=Measured(redis, postgres, config).text,
         lifespan=[stores],
-        dependencies={
-            "queries": Provide(lambda: queries, sync_to_thread=False),
-            "live": Provide(lambda: live, sync_to_thread=False),
-        },
+        after_exception=[steering.keep_refusal],
+        dependencies={name: provided(reader) for name, reader in readers.items()},
     )
+
+
+def provided(value: object) -> Provide:
+    """Return what hands `value` to every handler that names it."""
+    return Provide(lambda: value, sync_to_thread=False)
 
 
 def main() -> None:
@@ -66,4 +103,4 @@ def main() -> None:
         proxy_headers=False,
         server_header=False,
     )
-    asyncio.run(uvicorn.Server(served).serve())
+    uvloop.run(Server(served).serve())

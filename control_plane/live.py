@@ -3,26 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from typing import Generic, TypeVar
 
 from appliance.core import logs
-from control_plane.queries import Overview
 
 log = logs.get("control-plane")
 EVERY_S = 0.25
 PING = b"event: ping\ndata: {}\n\n"
+Reading = TypeVar("Reading")
 
 
-class Live:
+class Live(Generic[Reading]):
     """Reads while somebody watches; a reader that is slow misses readings, never delays others."""
 
-    def __init__(self, read: Callable[[], Awaitable[Overview]]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[Reading]], every_s: float = EVERY_S) -> None:
         self._read = read
+        self._every_s = every_s
         self._watchers = 0
-        self._newest: Overview | None = None
+        self._newest: Reading | None = None
         self._changed = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
 
-    async def readings(self) -> AsyncIterator[Overview]:
+    async def readings(self) -> AsyncIterator[Reading]:
         """Yield the cluster now and after each reading until the watcher goes."""
         self._watchers += 1
         if self._reader is None:
@@ -39,7 +41,7 @@ class Live:
     async def _keep_reading(self) -> None:
         while self._watchers:
             await self._read_once()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)
         self._reader = None
 
     async def _read_once(self) -> None:
@@ -59,7 +61,7 @@ class Live:
                 await self._reader
 
 
-async def as_sse(readings: AsyncIterator[Overview], render: Callable[[Overview], str]) -> AsyncIterator[bytes]:
+async def as_sse(readings: AsyncIterator[Reading], render: Callable[[Reading], str]) -> AsyncIterator[bytes]:
     """Encode readings as server-sent events of HTML; an unchanged page is a ping."""
     shown = ""
     async for reading in readings:

@@ -39,8 +39,10 @@ class Cluster:
         self.provider = provider
         self.port = free_port()
         self.control_port = free_port()
+        self.gateway_metrics_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.prefix = f"t{secrets.token_hex(3)}:"
+        self.broker_socket = ""
         self._environment = environment
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self._gateway: subprocess.Popen[bytes] | None = None
@@ -68,6 +70,7 @@ class Cluster:
             [
                 *[sys.executable, "-m", "appliance.gateway", "--folder", str(folder)],
                 *["--listen", f"127.0.0.1:{self.port}", "--nginx", str(nginx_binary())],
+                *["--metrics", f"127.0.0.1:{self.gateway_metrics_port}"],
             ],
             cwd=ROOT, env=self.environment_of("gateway"), process_group=0,
             stdout=self._log("gateway"), stderr=subprocess.STDOUT,
@@ -120,7 +123,8 @@ class Cluster:
             "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CLUSTER_AGENT_ID": agent_id,
             "REDIS_KEY_PREFIX": self.prefix, "PUBLIC_URL": self.url, "MODEL_URL": f"{self.provider.url}/v1",
             "MODEL_NAME": self.provider.model,
-            "CONTROL_PLANE_PORT": str(self.control_port), **self.stores.environment(), **self._environment,
+            "CONTROL_PLANE_PORT": str(self.control_port), "BROKER_SOCKET": self.broker_socket,
+            **self.stores.environment(), **self._environment,
         }  # fmt: skip
 
     async def view(self) -> ClusterView:

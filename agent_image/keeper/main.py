@@ -19,6 +19,7 @@ from agent_image.keeper.parts import Parts
 from agent_image.keeper.promotion import Promotion
 from agent_image.keeper.seat import Seat
 from agent_image.keeper.stall import Stall
+from agent_image.keeper.tidy import Tidy
 from agent_image.keeper.tilt import Tilt
 from agent_image.keeper.watch import Watch
 from agent_image.shared_page import SharedPage
@@ -61,6 +62,7 @@ class Keeper:
         self._candidate = Candidate(self._parts, promotion, self._watch.see)
         self._watch.tell(self._candidate.suspect)
         self._orders = Orders(self._parts)
+        self._tidy = Tidy(self._parts)
 
     def _built(self, config: Settings) -> Parts:
         redis = Redis(config)
@@ -115,6 +117,7 @@ class Keeper:
                 loops.create_task(self._stall.run(), name="stall"),
                 loops.create_task(self._orders.run(), name="orders"),
                 loops.create_task(self._ask_postgres(), name="standing"),
+                loops.create_task(self._tidy.run(), name="tidy"),
             ]
             await stopped.wait()
             await self._stop(living)

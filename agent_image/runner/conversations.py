@@ -92,7 +92,8 @@ class Conversations:
         finally:
             if boot is not None:
                 self._intake.settle(turn)
-        TURNS_ACCEPTED.labels("direct" if turn else "queued").inc()
+        if not accepted.duplicate:
+            TURNS_ACCEPTED.labels("direct" if turn else "queued").inc()
         return accepted
 
     async def _check_may_begin(self, user: User, conversation: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from agent_image.runner.hub import Hub
 from appliance.core import logs
+from appliance.core.clock import beat
 from appliance.core.records import Agent
 
 log = logs.get("runner")
@@ -25,7 +26,7 @@ class CutOff:
         """Look until cancelled."""
         before = sent_away = False
         while True:
-            await asyncio.sleep(LOOK_S)
+            await beat(LOOK_S)
             alone = await self._alone()
             if alone and before and not self._hub.leaving:  # seen twice: once may be the moment of everybody's return
                 log.warning("cut_off", silent_s=round(self._hub.silent_s, 1))

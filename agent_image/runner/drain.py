@@ -7,12 +7,12 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.turns.intake import Intake
 from agent_image.shared_page import SharedPage
 from appliance.core import logs
-from appliance.core.clock import monotonic
+from appliance.core.clock import beat, monotonic
 from appliance.core.errors import StoreAway
 from appliance.core.records import Status
 
 log = logs.get("runner")
-LOOK_S = 0.05
+LOOK_S, IDLE_LOOK_S = 0.05, 0.1
 _STORE_RETRY_S = 0.25
 
 
@@ -36,8 +36,8 @@ class Drain:
         Until then it serves HTTP: pages, messages (as queued rows for the others), and streams nobody else can take.
         """
         page = self._page
-        while not (page.drain_deadline or self._stop):  # noqa: ASYNC110 - the page is memory of another process
-            await asyncio.sleep(LOOK_S)
+        while not (page.drain_deadline or self._stop):
+            await beat(IDLE_LOOK_S)
         page.status = Status.DRAINING
         self._intake.close()
         log.info("draining", turns=self._intake.load, seconds=round(max(0.0, page.drain_deadline - monotonic()), 1))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from appliance.core import logs
-from appliance.core.clock import monotonic
+from appliance.core.clock import beat, monotonic
 from appliance.core.conversation_events import ConversationEvents, event
 from appliance.core.errors import StoreAway
 from appliance.core.records import Event
@@ -133,7 +133,7 @@ class Hub:
                         self._begin_again()
             except StoreAway:
                 pass  # the reading loop says so
-            await asyncio.sleep(GENERATION_S if self.generation else RETRY_S)
+            await beat(GENERATION_S if self.generation else RETRY_S)
 
     def send_away(self, *, everybody: bool = False) -> None:
         """Tell readers to go on at another agent: those that do not stay, or everybody."""

@@ -20,6 +20,7 @@ from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.llm import build_router
 from agent_image.runner.neighbours import Neighbours
+from agent_image.runner.numbers import measure, show
 from agent_image.runner.reign import Reign
 from agent_image.runner.streams import page_events, socket
 from agent_image.runner.turns.announcer import Announcer
@@ -27,10 +28,9 @@ from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import Parts
 from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
-from appliance.core.clock import monotonic
+from appliance.core.clock import beat, monotonic
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.election import Election
-from appliance.core.metrics import AGENT_LOAD, AGENT_MAX_LOAD
 from appliance.core.postgres import Postgres
 from appliance.core.records import Role, Status
 from appliance.core.redis import Redis
@@ -39,6 +39,7 @@ from appliance.core.settings import Settings
 from appliance.core.task_ledger import TaskLedger
 from appliance.core.working_memory import WorkingMemory
 from appliance.web.app import create_app
+from appliance.web.server import Server
 
 log = logs.get("runner")
 TICK_S = 0.1
@@ -72,6 +73,7 @@ class Runner:
         )
         self._hub = Hub(self._redis, self._events, boot)
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim)
+        show(page, lambda: self._intake.load, config.cluster_max_load)
         self._neighbours = Neighbours(Registry(self._redis), config)
         self._cut_off = CutOff(self._hub, self._neighbours.others)
         self._drain = Drain(page, self._intake, self._hub, self._neighbours.others_serve)
@@ -120,13 +122,13 @@ class Runner:
         await self._postgres.aclose()
         await self._redis.aclose()
 
-    def _server(self) -> uvicorn.Server:
+    def _server(self) -> Server:
         config = uvicorn.Config(
             self._app(), host=self._config.agent_host, port=self._port, log_config=None, access_log=False,
             timeout_graceful_shutdown=_GRACE_S, proxy_headers=False, server_header=False, lifespan="on",
             timeout_keep_alive=75, ws_max_size=2**21,
         )  # fmt: skip
-        server = uvicorn.Server(config)
+        server = Server(config)
         # Our own handlers order the end of everything; uvicorn's would end the web server first and only.
         server.capture_signals = _no_signals  # type: ignore[method-assign]
         return server
@@ -147,20 +149,17 @@ class Runner:
             handlers=[ConversationApi, page_events, socket, *CHAT_HANDLERS],
             templates=[Path(__file__).parent / "chat" / "templates"],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
+            measure=measure,
             dependencies={"conversations": Provide(lambda: service, sync_to_thread=False)},
         )
 
     async def _tick(self) -> None:
         """Show the keeper that this event loop turns, how far it lags, and how much runs."""
-        AGENT_MAX_LOAD.set(self._config.cluster_max_load)
         page = self._page
         while True:
-            planned = monotonic() + TICK_S
-            await asyncio.sleep(TICK_S)
-            page.loop_lag_ms = max(0.0, (monotonic() - planned) * 1000)
+            page.loop_lag_ms = await beat(TICK_S) * 1000
             page.loop_tick = monotonic()
             page.load = self._intake.load
-            AGENT_LOAD.set(self._intake.load)
             if page.status is Status.STARTING:
                 page.status = Status.ACTIVE
 

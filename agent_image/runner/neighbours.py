@@ -1,8 +1,7 @@
 """What this runner knows of the other agents: the registry, read each second, so that no request waits for it."""
 
-import asyncio
-
 from appliance.core import logs
+from appliance.core.clock import beat
 from appliance.core.errors import StoreAway
 from appliance.core.health import why_no_new_conversation
 from appliance.core.records import Agent, ClusterView, Status
@@ -29,7 +28,7 @@ class Neighbours:
                 self._view = await self._registry.view()
             except StoreAway as error:
                 log.info("registry_unread", error=str(error))
-            await asyncio.sleep(LOOK_S)
+            await beat(LOOK_S)
 
     def others(self) -> tuple[Agent, ...]:
         """Return the other agents that serve."""

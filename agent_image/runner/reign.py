@@ -11,7 +11,7 @@ from contextlib import suppress
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.shared_page import SharedPage
 from appliance.core import logs
-from appliance.core.clock import monotonic
+from appliance.core.clock import beat, monotonic
 from appliance.core.election import Election
 from appliance.core.errors import StaleEpoch, StoreAway
 from appliance.core.task_ledger import TaskLedger
@@ -19,7 +19,9 @@ from appliance.core.task_ledger import TaskLedger
 log = logs.get("runner")
 Step = Callable[[int], Awaitable[None]]
 LOOK_S = 0.02
-"""Between looks at the page: a keeper that gives its seat up waits for the end of the loops."""
+"""Between looks at the page while it leads: a keeper that gives its seat up waits for the end of the loops."""
+IDLE_LOOK_S = 0.1
+"""Between looks while it does not: what a reign begins with, the sweeps, is not urgent."""
 SWEEP_S = 1.0
 
 
@@ -43,7 +45,7 @@ class Reign:
             epoch = self._page.epoch
             if self._holds(epoch):
                 await self._reign(epoch)
-            await asyncio.sleep(LOOK_S)
+            await beat(IDLE_LOOK_S)
 
     def _holds(self, epoch: int) -> bool:
         page = self._page

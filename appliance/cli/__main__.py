@@ -1,21 +1,21 @@
 """`nexus`: registration of the commands, and one place where failures become sentences."""
 
-import asyncio
 import logging
 import sys
 
 import typer
 
 from appliance.cli.chat import chat
-from appliance.cli.common import HOME, HomeOption, Place, home_at, new_link, out
+from appliance.cli.common import HOME, HomeOption, home_at, out
 from appliance.cli.demo import failover_demo
 from appliance.cli.doctor import doctor
 from appliance.cli.drain import drain
 from appliance.cli.failures import sentence_of
 from appliance.cli.history import history
+from appliance.cli.link import link
 from appliance.cli.logs import logs
 from appliance.cli.pause import pause, resume
-from appliance.cli.progress import Patience
+from appliance.cli.scale import scale
 from appliance.cli.status import status
 from appliance.cli.switchover import switchover
 from appliance.cli.up import down, up
@@ -29,18 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    up, down, status, logs, doctor, chat, history, drain, switchover, pause, resume, failover_demo,
+    up, down, status, logs, doctor, chat, link, history, drain, switchover, pause, resume, failover_demo,
 ):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
-
-
-@app.command()
-def link(home: HomeOption = HOME) -> None:
-    """Print a new sign-in link: it works once, for 15 minutes."""
-    place = Place(home)
-    with Patience("making a link"):
-        made = asyncio.run(new_link(place))
-    out.print(made, markup=False)
+# So that -1 is answered like any other number that cannot be.
+app.command(context_settings={"ignore_unknown_options": True})(scale)
 
 
 @app.command()

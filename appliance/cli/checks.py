@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import httpx2
 
 from appliance.cli.common import Place, make
+from appliance.cli.embedded import is_stopped
 from appliance.cli.failures import sentence_of
 from appliance.cli.patient import Check, Finding, Mark, Patient
 from appliance.cli.pause import words_of
-from appliance.cli.status import UNSUPERVISED, is_stopped
+from appliance.cli.status import UNSUPERVISED
 from appliance.core.errors import NexusError, SettingsError, StoreUnfit
 from appliance.core.orders import AutomaticFailover
 from appliance.core.postgres import Postgres
@@ -32,6 +33,8 @@ async def process_manager(patient: Patient) -> list[Finding]:
     manager = next(iter(patient.services.values()), None)
     if manager is None or not any(service.pid for service in patient.services.values()):
         return [Finding("process manager", "bad", "nothing runs", patient.make("up"))]
+    if not patient.place.runtime.own_pids:
+        return [Finding(manager.name, "good", "answers")]
     if manager.state == "frozen":
         said = f"the process manager is frozen (pid {manager.pid}): nothing that dies is started again"
         return [Finding("process manager", "bad", said, f"kill -CONT {manager.pid}")]
@@ -99,20 +102,22 @@ async def agents(patient: Patient) -> list[Finding]:
     finally:
         await client.aclose()
     found = []
-    for name in patient.place.config.agent_ids:
+    for name in patient.place.agents:
         record = view.agent(name) if view else None
         runner = record.runner_pid if record else 0
         if dead := patient.why_dead(name):
             found.append(dead)
-        elif runner and is_stopped(runner):
+        elif patient.place.runtime.own_pids and is_stopped(runner):
             found.append(Finding(name, "bad", f"the runner of {name} is frozen (pid {runner})", f"kill -CONT {runner}"))
+        elif record:
+            found.append(await _serves(patient, name, f"{record.host}:{record.port}"))
         else:
-            found.append(await _serves(patient, name))
+            found.append(Finding(name, "bad", f"{name} runs, but has not joined the cluster", patient.logs(name)))
     return found
 
 
-async def _serves(patient: Patient, name: str) -> Finding:
-    url = f"http://127.0.0.1:{patient.place.config.ports[name]}/readyz"
+async def _serves(patient: Patient, name: str, address: str) -> Finding:
+    url = f"http://{address}/readyz"
     async with httpx2.AsyncClient(timeout=_PATIENCE_S + 1, trust_env=False) as client:
         try:
             answer = await client.get(url)
@@ -145,7 +150,8 @@ async def gateway(patient: Patient) -> list[Finding]:
 
 async def control_plane(patient: Patient) -> list[Finding]:
     """Does the control plane serve?"""
-    return [patient.why_dead("control-plane") or await _serves(patient, "control-plane")]
+    address = f"{patient.settings.control_plane_host}:{patient.settings.control_plane_port}"
+    return [patient.why_dead("control-plane") or await _serves(patient, "control-plane", address)]
 
 
 async def disk(patient: Patient) -> list[Finding]:
@@ -184,7 +190,8 @@ async def clock(patient: Patient) -> list[Finding]:
     finally:
         await client.aclose()
     # A frozen agent is a culprit of its own, no sign of a slow clock.
-    going = [it for it in view.agents if it.boot_alive and not is_stopped(it.keeper_pid)]
+    frozen = {it.name for it in patient.services.values() if it.state == "frozen"}
+    going = [it for it in view.agents if it.boot_alive and it.id not in frozen]
     return judge_clock(time.time() - view.redis_time, [it.beat_age_s for it in going])
 
 

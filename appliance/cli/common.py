@@ -12,14 +12,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from appliance.cli.runtime import RUNTIMES, Runtime
 from appliance.core.errors import CannotStart
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
-from appliance.embedded.config import Config, settings_of
+from appliance.embedded.config import Config
 from appliance.embedded.lifecycle import config_of
 from appliance.embedded.places import DEFAULT_HOME, Home
-from appliance.embedded.processes import living
 
 ADMIN = "admin"
 LINK_LIFE_S = 15 * 60
@@ -39,11 +39,17 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.home = home_at(folder)
         self.config: Config = config_of(self.home)
+        self.runtime: Runtime = RUNTIMES[self.config.runtime]
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The agents that should be there."""
+        return self.runtime.agents(self.home, self.config)
 
     @property
     def settings(self) -> Settings:
         """Settings that reach its stores."""
-        return settings_of(self.home, self.config)
+        return self.runtime.settings_of(self.home, self.config)
 
     @asynccontextmanager
     async def postgres(self) -> AsyncIterator[Postgres]:
@@ -52,7 +58,7 @@ class Place:
         Raises:
             CannotStart: it does not run; nobody has to wait to hear that.
         """
-        if "postgres" not in {record.spec.name for record in living(self.home.run)}:
+        if not self.runtime.is_running(self.home, "postgres"):
             raise CannotStart(f"PostgreSQL does not run: `{make('up', self.home)}` starts what is missing.")
         postgres = Postgres(self.settings, application="nexus")
         await postgres.open()
@@ -103,11 +109,15 @@ async def admin_id(postgres: Postgres) -> str:
 
 
 async def new_link(place: Place) -> str:
-    """Return a sign-in link that works once, for 15 minutes."""
-    token = secrets.token_urlsafe(24)
+    """Return a sign-in link of the administrator."""
     async with place.postgres() as postgres:
-        user = await admin_id(postgres)
-        await postgres.rows("create_login_link", digest=digest_of(token), user=user, life_s=LINK_LIFE_S)
+        return await link_for(place, postgres, await admin_id(postgres))
+
+
+async def link_for(place: Place, postgres: Postgres, user: str) -> str:
+    """Return a person's sign-in link that works once, for 15 minutes."""
+    token = secrets.token_urlsafe(24)
+    await postgres.rows("create_login_link", digest=digest_of(token), user=user, life_s=LINK_LIFE_S)
     return f"{place.config.url}/login/{token}"
 
 

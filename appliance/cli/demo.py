@@ -10,7 +10,6 @@ from appliance.cli.progress import Patience
 from appliance.cli.recorder import Recorder, verdict_of
 from appliance.cli.switchover import hand_over
 from appliance.cli.talk import Talk
-from appliance.cli.victim import Victim, kill
 from appliance.core.errors import Conflict, NexusError, StoreAway
 from appliance.core.history import Failover, History
 from appliance.core.orders import AutomaticFailover
@@ -81,7 +80,7 @@ async def _watch(place: Place, talk: Talk, recorder: Recorder) -> Agent:
 
 
 def _kill(place: Place, lost: Agent, talk: Talk, recorder: Recorder) -> None:
-    kill(Victim.of(place.home, lost))
+    place.runtime.kill(place.home, lost)
     recorder.killed(talk.ms())
     words = f"SIGKILL to keeper and runner of {lost.id}, the primary; from here on milliseconds since the kill"
     out.print(f"\n  {words}", style="bold red")

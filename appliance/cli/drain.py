@@ -2,23 +2,23 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 
 from appliance.cli.common import ADMIN, HOME, HomeOption, Place, local_time, make, out
+from appliance.cli.embedded import refuse_frozen_manager
 from appliance.cli.failures import LOOK_CLOSER
 from appliance.cli.progress import Patience
-from appliance.cli.switchover import known, outcome_of
-from appliance.cli.up import refuse_frozen_manager
-from appliance.core.errors import Conflict, StoreAway
+from appliance.cli.switchover import outcome_of
+from appliance.core.desired_fleet import DesiredFleet, slot_of
+from appliance.core.errors import Conflict, NotFound, StoreAway
+from appliance.core.order_rules import check_drain
 from appliance.core.orders import Order, Orders
-from appliance.core.records import ClusterView, Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
-from appliance.embedded.manager import Manager
-from appliance.embedded.places import Home
-from appliance.embedded.processes import end, read_record
 
 LOOK_S = 0.1
 GRACE_S = 20.0
@@ -37,14 +37,15 @@ def drain(
         outcome = asyncio.run(_drain(place, agent, deadline, patience))
         out.print(f"{agent} {outcome}.", markup=False)
         patience.what = f"stopping {agent}"
-        stop(place.home, agent)
+        place.runtime.stop(place.home, agent)
     out.print(f"{agent} is stopped; `{make('up', place.home)}` starts it again.", markup=False)
 
 
 async def _drain(place: Place, agent_id: str, deadline_s: float, patience: Patience) -> str:
     """Give the order, or follow the one there is, to its end; return the outcome."""
     async with place.postgres() as postgres, place.redis() as redis:
-        check(await Registry(redis).view(), agent_id)
+        check_drain(await Registry(redis).view(), agent_id)
+        await _rest(DesiredFleet(postgres), agent_id)
         orders = Orders(redis, postgres)
         order = await orders.drain(agent_id, deadline_s=deadline_s, by=ADMIN)
         if not order.new:
@@ -60,6 +61,17 @@ async def _drain(place: Place, agent_id: str, deadline_s: float, patience: Patie
         late = f"{agent_id} has not drained {GRACE_S:.0f} s after its deadline"
         raise Conflict(f"{late}; the order stands, {LOOK_CLOSER}.")
     return outcome_of(ended)
+
+
+async def _rest(fleet: DesiredFleet, agent: str) -> None:
+    """Say that the agent is out of service on purpose, so that the control plane stops it and starts it no more."""
+    slot = slot_of(agent)
+    with suppress(NotFound):  # nobody ever wished for a number: nobody starts it again either
+        if slot is None or slot not in (await fleet.read()).slots:
+            return
+        await fleet.change(
+            lambda now: now.with_rest(slot, rests=True), action="out of service", subject=agent, by=ADMIN, key=uuid4()
+        )
 
 
 async def _follow(orders: Orders, order: Order, progress: "Progress") -> Order:
@@ -99,26 +111,3 @@ class Progress:
 def turns_left(left: int, of: int) -> str:
     """Return `3 of 7 turns left`."""
     return f"{left} of {of} turns left"
-
-
-def check(view: ClusterView, agent_id: str) -> None:
-    """Refuse what would help nobody. Pure.
-
-    Raises:
-        BadInput: there is no such agent. Conflict: it does not run, or it is the last one that works.
-    """
-    agent = known(view, agent_id)
-    if not agent.boot_alive:
-        raise Conflict(f"{agent_id} does not run, so there is nothing to drain.")
-    others = [it.id for it in view.agents if it.id != agent_id and it.boot_alive and it.status is Status.ACTIVE]
-    if not others:
-        raise Conflict(f"{agent_id} is the last active agent: without it nobody would answer. `make down` stops all.")
-
-
-def stop(home: Home, name: str) -> None:
-    """End a program until the next `up`; without a process manager, exactly the recorded process."""
-    manager = Manager(home)
-    if manager.answers:
-        manager.stop(name)
-    elif record := read_record(home.run, name):
-        end([record])

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from appliance.cli.common import HOME, HomeOption, Place, out
+from appliance.cli.runtime import DOCKER
+from appliance.containers.running import show_logs
 from appliance.core.errors import BadInput
 
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
@@ -21,7 +23,10 @@ def logs(
     home: HomeOption = HOME,
 ) -> None:
     """Show the end of the logs."""
-    folder = Place(home).home.logs
+    place = Place(home)
+    if place.runtime is DOCKER:
+        return show_logs(place.home, who, lines=lines, follow=follow)
+    folder = place.home.logs
     files = files_of(folder, who)
     if not files:
         known = ", ".join(file.stem for file in files_of(folder)) or "nothing yet"
@@ -37,6 +42,7 @@ def logs(
                 tails[file] = Tail(file, next(colours), alone=bool(who))
             tails[file].show_new()
         time.sleep(_LOOK_S)
+    return None
 
 
 def files_of(folder: Path, who: str = "") -> list[Path]:

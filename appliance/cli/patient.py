@@ -6,10 +6,9 @@ from functools import cached_property
 from typing import Literal
 
 from appliance.cli.common import Place, make
-from appliance.cli.status import is_stopped, programs_of
 from appliance.core.settings import Settings
 from appliance.embedded.config import is_free
-from appliance.embedded.lifecycle import Service, log_file, log_tail
+from appliance.embedded.lifecycle import Service
 from appliance.embedded.processes import holder_of_port
 
 _LAST_WORDS = 300
@@ -36,7 +35,7 @@ class Patient:
     @classmethod
     def of(cls, place: Place) -> "Patient":
         """Read the programs once."""
-        return cls(place, {service.name: service for service in programs_of(place.home)})
+        return cls(place, {service.name: service for service in place.runtime.services(place.home)})
 
     @cached_property
     def settings(self) -> Settings:
@@ -58,16 +57,17 @@ class Patient:
     def why_dead(self, name: str) -> Finding | None:
         """Say that a program is stopped, frozen or not there, and who sits on its port; None when it runs."""
         service = self.services.get(name)
+        if service is None and self.place.config.is_elsewhere(name):
+            return None
         if service is None or not self.runs(name):
             state = service.state if service else "not set up"
-            log = log_file(self.place.home, name)
             stranger = self.stranger_on(name)
             taken = f"; its port {self.place.config.ports[name]} is taken by {stranger}" if stranger else ""
-            last = "" if state == "stopped" else log_tail(self.place.home, name, lines=1)
+            last = "" if state == "stopped" else self.place.runtime.log_tail(self.place.home, name, 1)
             said = f"{name} does not run ({state}{taken})" + (f"; its last words: {last[:_LAST_WORDS]}" if last else "")
-            return Finding(name, "bad", said, f"{self.make('up')}   (its log: {log})")
-        if is_stopped(service.pid):
-            return Finding(name, "bad", f"{name} is frozen (pid {service.pid})", f"kill -CONT {service.pid}")
+            return Finding(name, "bad", said, f"{self.make('up')}   (its log: {self.logs(name)})")
+        if service.state == "frozen":
+            return Finding(name, "bad", f"{name} is frozen (pid {service.pid})", service.thaw)
         return None
 
     def stranger_on(self, name: str) -> str | None:

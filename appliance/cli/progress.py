@@ -89,6 +89,11 @@ class Steps(_Thread):
         """Print something worth knowing that is no success."""
         self._print(f"[yellow]![/] {words}")
 
+    def ran(self, command: str) -> None:
+        """Print a command that is about to run; it could be typed by hand."""
+        self._spoke = time.monotonic()
+        out.print(f"  $ {command}", style="dim", markup=False)
+
     def proved(self, what: str, words: str) -> None:
         """A step ended with a proof: print it."""
         self._running.pop(what, None)

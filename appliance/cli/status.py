@@ -4,8 +4,6 @@ import asyncio
 import json
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,17 +13,14 @@ from rich.table import Column, Table
 from appliance.cli.common import HOME, HomeOption, Place, make, out
 from appliance.cli.pause import words_of
 from appliance.cli.progress import Patience
-from appliance.cli.versions import version_of
 from appliance.core.errors import StoreAway
 from appliance.core.orders import AutomaticFailover, Pause
 from appliance.core.records import Agent, ClusterView
 from appliance.core.records import Status as AgentState
 from appliance.core.registry import Registry
 from appliance.core.version import VERSION
-from appliance.embedded.lifecycle import Service, services
-from appliance.embedded.manager import NAME as MANAGER
-from appliance.embedded.places import Home
-from appliance.embedded.processes import living, read_record
+from appliance.embedded import prometheus
+from appliance.embedded.lifecycle import Service
 
 _WATCH_S = 1.0
 _LEDGER_S = 1.0
@@ -113,9 +108,9 @@ def _present(found: Status, *, as_json: bool, again: bool = False) -> None:
 
 async def read(place: Place) -> Status:
     """Read what is known without asking anything that could hang."""
-    found = programs_of(place.home)
+    found = await asyncio.to_thread(place.runtime.services, place.home)
     view, away = await _view(place)
-    problems = problems_of(found, view, place.config.agent_ids)
+    problems = problems_of(found, view, place.agents)
     problems += away if any(it.pid for it in found) else []
     paused = await _paused(place, found)
     return Status(
@@ -125,10 +120,12 @@ async def read(place: Place) -> Status:
         primary=view.primary_id if view else None,
         epoch=view.epoch if view else 0,
         agents=tuple(_agent(agent, view) for agent in view.agents) if view else (),
-        services=tuple(ServiceStatus(it.name, it.state, it.pid, version_of(it.name)) for it in found),
+        services=tuple(
+            ServiceStatus(it.name, it.state, it.pid, place.runtime.version_of(place.home, it.name)) for it in found
+        ),
         healthy=not problems,
         problems=tuple(problems),
-        notes=(f"{words_of(paused)}: `{make('resume', place.home)}` ends that.",) if paused else (),
+        notes=_notes(place, paused, found),
     )
 
 
@@ -151,6 +148,12 @@ async def _paused(place: Place, found: list[Service]) -> Pause | None:
         return None
 
 
+def _notes(place: Place, paused: Pause | None, found: list[Service]) -> tuple[str, ...]:
+    notes = [f"{words_of(paused)}: `{make('resume', place.home)}` ends that."] if paused else []
+    runs = {it.name for it in found if it.pid}
+    return (*notes, *([prometheus.HOW_TO_GET_IT] if runs and prometheus.NAME not in runs else []))
+
+
 def _agent(agent: Agent, view: ClusterView) -> AgentStatus:
     return AgentStatus(
         id=agent.id,
@@ -168,26 +171,12 @@ def _agent(agent: Agent, view: ClusterView) -> AgentStatus:
     )
 
 
-def programs_of(home: Home) -> list[Service]:
-    """List the programs, a frozen one as such. A frozen process manager is not asked: it would never answer."""
-    manager = read_record(home.run, MANAGER)
-    if manager is None or not manager.alive or not is_stopped(manager.pid):
-        found = services(home)
-    else:
-        alive = {record.spec.name: record.pid for record in living(home.run)}
-        names = {file.name.removesuffix(".spec.json") for file in home.run.glob("*.spec.json")} - {MANAGER}
-        states = [(name, "unsupervised" if name in alive else "stopped") for name in sorted(names)]
-        found = [Service(MANAGER, "running", manager.pid)]
-        found += [Service(name, state, alive.get(name, 0)) for name, state in states]
-    return [replace(it, state="frozen") if is_stopped(it.pid) else it for it in found]
-
-
 def problems_of(found: list[Service], view: ClusterView | None, wanted: tuple[str, ...]) -> list[str]:
     """Say in sentences what is not as it should be. Pure."""
     if not any(service.pid for service in found):
         return ["Nothing runs: `make up` starts it."]
     frozen = [it for it in found if it.state == "frozen"]
-    problems = [f"{it.name} is frozen: `kill -CONT {it.pid}` lets it go on." for it in frozen]
+    problems = [f"{it.name} is frozen: `{it.thaw}` lets it go on." for it in frozen]
     problems += [UNSUPERVISED] if found[0].state not in ("running", "frozen") else []
     fine = ("running", "unsupervised", "frozen")
     problems += [f"{it.name} is {it.state}{_WAY_OUT.get(it.state, '')}." for it in found[1:] if it.state not in fine]
@@ -232,23 +221,3 @@ def show(found: Status) -> None:
         out.print(f"✗ {problem}", style="red", markup=False)
     for note in found.notes:
         out.print(f"! {note}", style="yellow", markup=False)
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process is frozen (SIGSTOP)."""
-    return _letter(pid) in ("T", "t")
-
-
-def exists(pid: int) -> bool:
-    """Whether a process is there; one that only waits to be buried is not."""
-    return _letter(pid) not in ("", "Z")
-
-
-def _letter(pid: int) -> str:
-    """Return the kernel's letter for a process's state; '' when there is none."""
-    if not pid:
-        return ""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""

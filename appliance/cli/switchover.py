@@ -9,9 +9,9 @@ import typer
 from appliance.cli.common import ADMIN, HOME, HomeOption, Place, local_time, out
 from appliance.cli.failures import LOOK_CLOSER
 from appliance.cli.progress import Patience
-from appliance.core.errors import BadInput, Conflict
+from appliance.core.errors import Conflict
+from appliance.core.order_rules import check_switchover
 from appliance.core.orders import ANYBODY, SWITCHOVER_S, Order, Orders
-from appliance.core.records import Agent, ClusterView
 from appliance.core.registry import Registry
 
 LOOK_S = 0.05
@@ -34,7 +34,7 @@ async def hand_over(place: Place, to: str) -> str:
         BadInput: there is no such agent. Conflict: it cannot be, with the reason.
     """
     async with place.postgres() as postgres, place.redis() as redis:
-        check(await Registry(redis).view(), to)
+        check_switchover(await Registry(redis).view(), to)
         orders = Orders(redis, postgres)
         order = await orders.switchover(to, by=ADMIN)
         if not order.new and order.agent_id != to:
@@ -60,41 +60,3 @@ async def _ended(orders: Orders, order: Order) -> Order:
             await orders.end(order, f"refused: nobody carried it out within {SWITCHOVER_S:.0f} s, {LOOK_CLOSER}")
         await asyncio.sleep(LOOK_S)
     return now
-
-
-def check(view: ClusterView, to: str) -> None:
-    """Refuse what cannot be carried out. Pure.
-
-    Raises:
-        BadInput: there is no such agent. Conflict: it may not follow, with the reason.
-    """
-    if view.primary_id is None:
-        raise Conflict(f"There is no primary whose seat could be handed over: {LOOK_CLOSER}.")
-    if to == ANYBODY:
-        if not any(why_not(agent, view) is None for agent in view.agents):
-            raise Conflict("Nobody else may follow: " + "; ".join(_reasons(view)) + ".")
-        return
-    agent = known(view, to)
-    if why := why_not(agent, view):
-        raise Conflict(f"{to} cannot follow: {why}.")
-
-
-def why_not(agent: Agent, view: ClusterView) -> str | None:
-    """Return why an agent cannot be the next primary; None when it can."""
-    if agent.id == view.primary_id:
-        return f"{agent.id} is the primary already"
-    if not agent.boot_alive:
-        return f"{agent.id} does not run"
-    return None if agent.electable else f"{agent.id} is {agent.role}, {agent.status}, and may not be elected"
-
-
-def _reasons(view: ClusterView) -> list[str]:
-    return [why for agent in view.agents if (why := why_not(agent, view))]
-
-
-def known(view: ClusterView, agent_id: str) -> Agent:
-    """Return the agent with this id; BadInput names those there are."""
-    if agent := view.agent(agent_id):
-        return agent
-    there = ", ".join(agent.id for agent in view.agents) or "none"
-    raise BadInput(f"There is no agent {agent_id!r}; there are: {there}.")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ SILENCE_S = 2.5
 OPENING_S = 0.8
 RECONNECT_S = 0.1
 GIVE_UP_S = 60.0
+RECORDED_WITHIN_S = 15.0
 ENDS = ("done", "failed", "cancelled")
 Event = dict[str, Any]
 
@@ -90,6 +91,7 @@ class Talk:
                         yield {"type": "connected", "at_ms": self.ms(), "try": self._tries}
                     heard = time.monotonic()
                     self._cursor = event.get("cursor") or self._cursor
+                    self._first = self._first or self._cursor  # unknown when Redis could not say it on accepting
                     self._tries += event["type"] == "moving"
                     if event["type"] not in ("ping", "moving") and event.get("turn") in ("", None, self.turn):
                         yield event | {"at_ms": self.ms()}
@@ -109,18 +111,23 @@ class Talk:
         Raises:
             StoreAway: no agent gives them now.
         """
-        found = []
         try:
-            async for event in self._connection(self._first):
+            async with asyncio.timeout(RECORDED_WITHIN_S):
+                return await self._recorded()
+        except (httpx2.HTTPError, TimeoutError) as error:
+            raise StoreAway("The turn's events cannot be read again", cause=type(error).__name__) from None
+
+    async def _recorded(self) -> list[Event]:
+        found = []
+        async with aclosing(self._connection(self._first)) as events:
+            async for event in events:
                 if event.get("turn") == self.turn:
                     found.append(event)
                 if event.get("turn") == self.turn and event["type"] in ENDS:
                     return found
-        except (httpx2.HTTPError, TimeoutError) as error:
-            raise StoreAway("The turn's events cannot be read again", cause=type(error).__name__) from None
         raise StoreAway("The turn's events cannot be read again", cause="no end")
 
-    async def _connection(self, cursor: str) -> AsyncIterator[Event]:
+    async def _connection(self, cursor: str) -> AsyncGenerator[Event, None]:
         params = {"cursor": cursor, "try": str(self._tries)}
         limits = httpx2.Timeout(SILENCE_S, connect=OPENING_S)
         request = self._http.build_request("GET", f"{self._path}/events", params=params, timeout=limits)

@@ -10,15 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from appliance.cli.common import HOME, HomeOption, Place, home_at, make, new_link, out
+from appliance.cli.embedded import refuse_frozen_manager
 from appliance.cli.progress import Steps
-from appliance.cli.status import is_stopped
+from appliance.cli.runtime import DOCKER, EMBEDDED, RUNTIMES, Runtime, runtime_of
 from appliance.cli.talk import Talk
-from appliance.core.errors import CannotStart, ModelError
-from appliance.embedded import lifecycle
+from appliance.containers.engine import refuse_unusable_docker
+from appliance.core.errors import BadInput, CannotStart, ModelError
+from appliance.embedded.bootstrap.machine import docker_state
+from appliance.embedded.config import read_config
 from appliance.embedded.lifecycle import Wishes
-from appliance.embedded.manager import NAME as MANAGER
 from appliance.embedded.places import Home
-from appliance.embedded.processes import read_record
 
 QUESTION = "Say hello."
 
@@ -27,23 +28,44 @@ def up(
     agents: Annotated[int | None, typer.Option(min=1, max=50, help="How many agents, the first time.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the gateway.")] = None,
     claude: Annotated[bool | None, typer.Option(help="Use Claude as fallback; it costs money.")] = None,
-    runtime: Annotated[str, typer.Option(help="Only `embedded` so far.")] = "embedded",
+    grafana: Annotated[bool, typer.Option("--grafana", help="Grafana as well (containers only); it stays.")] = False,
+    runtime: Annotated[str, typer.Option(help="docker or embedded (processes); the first time only.")] = "",
     home: HomeOption = HOME,
 ) -> None:
     """Start everything that does not run yet; safe to repeat."""
-    if runtime != "embedded":
-        raise typer.BadParameter("only `embedded` (processes, without Docker) exists so far", param_hint="--runtime")
+    chosen = choose(home_at(home), runtime)
+    if grafana and chosen is not DOCKER:
+        raise BadInput("Grafana comes as a container only: it needs the runtime docker.")
     began = time.monotonic()
     look: dict[str, Any] = json.loads(os.environ.pop("NEXUS_LOOK", "{}"))
     _use_found_ollama(look.get("models", {}))
-    wishes = Wishes(agents=agents, port=port, claude_allowed=_claude_allowed(claude))
+    wishes = Wishes(agents=agents, port=port, claude_allowed=_claude_allowed(claude), grafana=grafana)
     refuse_frozen_manager(home_at(home))
     with Steps() as steps:
-        lifecycle.up(home_at(home), wishes, steps)
-        place = Place(home)
-        asyncio.run(_obey_desired(place, wishes, steps))
+        chosen.up(home_at(home), wishes, steps)
         asyncio.run(_prove(Place(home), steps))
     _say_ready(Place(home), time.monotonic() - began, float(look.get("install_s", 0)))
+
+
+def choose(home: Home, said: str) -> Runtime:
+    """Return the runtime of a home: the one it was set up with, else what was said, else Docker where it answers.
+
+    Raises:
+        BadParameter: there is no such runtime. CannotStart: the home has another, or Docker cannot be used.
+    """
+    if said and said not in RUNTIMES:
+        raise typer.BadParameter(f"there are: {', '.join(RUNTIMES)}", param_hint="--runtime")
+    before = read_config(home)
+    if before and said not in ("", before.runtime):
+        raise CannotStart(
+            f"{home.root} was set up with the runtime {before.runtime}, and data do not move by themselves: choose "
+            f"another --home for {said}."
+        )
+    usual = DOCKER.name if docker_state() == "answers" else EMBEDDED.name
+    chosen = RUNTIMES[before.runtime if before else said or usual]
+    if chosen is DOCKER:
+        refuse_unusable_docker()
+    return chosen
 
 
 def _use_found_ollama(models: dict[str, Any]) -> None:
@@ -61,17 +83,6 @@ def _claude_allowed(said: bool | None) -> bool:
         out.print("  ! Claude is not used: nobody was there to say yes (--claude does)", style="yellow")
         return False
     return typer.confirm("  Use Claude as fallback? It costs money", default=False)
-
-
-async def _obey_desired(place: Place, wishes: Wishes, steps: Steps) -> None:
-    """Write the desired number the first time; afterwards the row decides, so a later `up` never undoes a scaling."""
-    async with place.postgres() as postgres:
-        await postgres.rows("set_first_desired_agents", agents=place.config.agents, by="nexus up")
-        desired = int(await postgres.value("desired_agents"))
-    if wishes.agents not in (None, desired):
-        steps.say(f"{desired} agents run, as was said the first time; --agents only sets the first number")
-    if desired != place.config.agents:
-        await asyncio.to_thread(lifecycle.up, place.home, Wishes(agents=desired), steps)
 
 
 async def _prove(place: Place, steps: Steps) -> None:
@@ -99,22 +110,29 @@ def _say_ready(place: Place, seconds: float, install_s: float) -> None:
         port = place.config.ports["gateway"]
         host = os.environ["SSH_CONNECTION"].split()[2]
         out.print(f"  From your own machine first:  ssh -L {port}:127.0.0.1:{port} {host}", markup=False)
+    if grafana := place.config.ports.get("grafana"):
+        out.print(
+            f"  Look   http://127.0.0.1:{grafana}   (admin, password in {place.home.secrets}/grafana_password)",
+            markup=False,
+        )
     commands = f"  Break  {make('failover-demo', place.home)}        Stop  {make('down', place.home)}"
     out.print(commands, markup=False)
 
 
-def down(home: HomeOption = HOME) -> None:
+def down(
+    volumes: Annotated[bool, typer.Option("--volumes", help="Delete the data as well (containers only).")] = False,
+    home: HomeOption = HOME,
+) -> None:
     """Stop everything of this home, in order; data stay."""
     place = home_at(home)
+    runtime = runtime_of(place)
+    if volumes and runtime.delete is None:
+        raise BadInput(f"The data of this appliance are files: `make down`, then delete {place.root}.")
     refuse_frozen_manager(place)
     with Steps() as steps:
-        stopped = lifecycle.down(place, steps)
-    said = f"Stopped {len(stopped)} programs; data stay in {place.root}." if stopped else "Nothing was running."
+        stopped = runtime.down(place, steps)
+        if volumes and runtime.delete:
+            runtime.delete(place, steps)
+    kept = "its data are deleted" if volumes else f"data stay in {runtime.data_of(place)}"
+    said = f"Stopped {len(stopped)} programs; {kept}." if stopped or volumes else "Nothing was running."
     out.print(said, markup=False)
-
-
-def refuse_frozen_manager(home: Home) -> None:
-    """Whoever asks a frozen process manager waits for ever."""
-    manager = read_record(home.run, MANAGER)
-    if manager and manager.alive and is_stopped(manager.pid):
-        raise CannotStart(f"The process manager is frozen: type `kill -CONT {manager.pid}`, then the same again.")

@@ -19,6 +19,7 @@ _ASKED: dict[str, tuple[Callable[[], Path], str]] = {
     "postgres": (partial(postgres_binary, "postgres"), "--version"),
     "redis": (redis_server, "--version"),
     "gateway": (nginx_binary, "-v"),
+    "prometheus": (partial(Path, "prometheus"), "--version"),
 }
 _PACKAGES = {"supervisor": "supervisor", "model": "xllamacpp"}
 

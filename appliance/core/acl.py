@@ -50,7 +50,7 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
         "runner": _allow(
             f"{_SEE_REGISTRY} {_HINTS} {_RUN}", write=conversations, read=registry, channels=[agent, abort]
         ),
-        "control": _allow(f"{_SEE_REGISTRY} publish", read=registry, channels=[config]),
+        "control": _allow(f"{_SEE_REGISTRY} info publish", read=registry, channels=[config]),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
             f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len", read=registry, channels=[config]

@@ -103,9 +103,9 @@ class History:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def failovers(self, limit: int) -> list[Failover]:
-        """Return the newest `limit` failovers, the newest first."""
-        return [_failover(row) for row in await self._postgres.rows("failovers", limit=limit)]
+    async def failovers(self, limit: int, *, before: int | None = None) -> list[Failover]:
+        """Return the newest `limit` failovers, or the newest before an epoch; the newest first."""
+        return [_failover(row) for row in await self._postgres.rows("failovers", limit=limit, before=before)]
 
 
 def _failover(row: Row) -> Failover:

@@ -45,17 +45,17 @@ class Orders:
         self._redis = redis
         self._postgres = postgres
 
-    async def drain(self, agent_id: str, *, deadline_s: float, by: str) -> Order:
+    async def drain(self, agent_id: str, *, deadline_s: float, by: str, key: UUID | None = None) -> Order:
         """Ask an agent to take nothing new and to hand back after `deadline_s` what still runs; audited."""
-        return await self._give("order_drain", agent_id, deadline_s, by)
+        return await self._give("order_drain", agent_id, deadline_s, by, key or uuid4())
 
-    async def switchover(self, successor: str, *, by: str) -> Order:
+    async def switchover(self, successor: str, *, by: str, key: UUID | None = None) -> Order:
         """Ask the primary to hand its seat to `successor`; audited. An open one may name somebody else."""
-        return await self._give("order_switchover", successor, SWITCHOVER_S, by)
+        return await self._give("order_switchover", successor, SWITCHOVER_S, by, key or uuid4())
 
-    async def _give(self, statement: str, agent_id: str, deadline_s: float, by: str) -> Order:
+    async def _give(self, statement: str, agent_id: str, deadline_s: float, by: str, key: UUID) -> Order:
         row = await self._postgres.row(
-            statement, id=uuid4(), agent=agent_id, deadline_s=deadline_s, by=by, trace=uuid4().hex
+            statement, id=key, agent=agent_id, deadline_s=deadline_s, by=by, trace=uuid4().hex
         )
         assert row is not None  # noqa: S101 - the statement returns the new order or the open one
         await event_bus.publish(self._redis, "config", "order")
@@ -71,6 +71,19 @@ class Orders:
         if row is None:
             raise NotFound(f"The order to {order.kind} {order.agent_id} is no longer there.")
         return msgspec.structs.replace(_order(row), new=order.new)
+
+    async def given(self, key: UUID) -> Order | None:
+        """Return the order that was given with this key, be it ended; None when there is none."""
+        row = await self._postgres.row("order", id=key)
+        return msgspec.structs.replace(_order(row), new=False) if row else None
+
+    async def unended(self) -> list[Order]:
+        """Read the orders that nobody has ended yet, the oldest first."""
+        return [_order(row) for row in await self._postgres.rows("open_orders")]
+
+    async def recent(self, within_s: float) -> list[Order]:
+        """Read the orders that nobody has ended yet and those that ended within the last seconds."""
+        return [_order(row) for row in await self._postgres.rows("recent_orders", within_s=within_s)]
 
     async def end(self, order: Order, outcome: str) -> bool:
         """End an order with what became of it; False when it had ended before."""

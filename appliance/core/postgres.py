@@ -179,17 +179,38 @@ async def listening(settings: Settings, channel: str) -> AsyncIterator[psycopg.A
 
 
 async def notified(connection: psycopg.AsyncConnection[Row], within_s: float) -> bool:
-    """Wait for a NOTIFY on a `listening` connection; False when none came in time.
+    """Wait for a NOTIFY on a `listening` connection; False when none came in time, or something else was said.
 
     Raises:
         StoreAway: the connection broke; open a new one.
     """
+    if await _has_notice(connection):
+        return True
+    return await _readable(connection.fileno(), within_s) and await _has_notice(connection)
+
+
+async def _has_notice(connection: psycopg.AsyncConnection[Row]) -> bool:
     try:
-        async for _ in connection.notifies(timeout=within_s, stop_after=1):
+        async for _ in connection.notifies(timeout=0, stop_after=1):
             return True
     except psycopg.Error as error:
         raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
     return False
+
+
+async def _readable(descriptor: int, within_s: float) -> bool:
+    """Wait until something can be read. psycopg itself would look ten times a second, all day long."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        async with asyncio.timeout(within_s):
+            await readable.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
+    return True
 
 
 async def migrate(settings: Settings, phase: Phase) -> list[str]:

@@ -6,6 +6,7 @@ A Redis await must never be cancelled (a half-read reply belongs to the next cal
 """
 
 import hashlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from appliance.core import acl, cancellation, logs
 from appliance.core.errors import NoAttempt, NoGeneration, StaleAttempt, StaleEpoch, StoreAway, StoreDenies, StoreUnfit
 from appliance.core.keys import Keys
+from appliance.core.metrics import REDIS_LATENCY
 from appliance.core.settings import CONTROL_CALL_S, Settings
 
 LIBRARY = "nexus"
@@ -38,6 +40,7 @@ _CANNOT_SERVE = {"LOADING", "BUSY", "MISCONF", "OOM", "READONLY", "NOREPLICAS", 
 _MODULES = {"ReJSON": "JSON", "search": "search"}
 # What Redis says without our library, or with that of an older version, whose reads were not known to be reads.
 _NO_LIBRARY = ("Function not found", "using *_ro command")
+_CONTROL_LATENCY, _DATA_LATENCY = REDIS_LATENCY.labels("control"), REDIS_LATENCY.labels("data")
 log = logs.get("redis")
 _denied: set[tuple[str, str]] = set()
 
@@ -70,14 +73,17 @@ class Redis:
             StoreDenies: this user may not. StaleEpoch, StaleAttempt, NoAttempt: the function refused.
         """
         client = self.ctl if control else self.data
+        began = time.perf_counter()
         command = client.fcall_ro if reads else client.fcall
         try:
             async with answering(function):
-                return await self._with_library(lambda: command(function, len(keys), *keys, *args))
+                answer = await self._with_library(lambda: command(function, len(keys), *keys, *args))
         except StoreAway:
             # A restarted Redis left every idle connection dead: one call finds out, not each of them.
             await client.connection_pool.disconnect(inuse_connections=False)
             raise
+        (_CONTROL_LATENCY if control else _DATA_LATENCY).observe(time.perf_counter() - began)
+        return answer
 
     async def _with_library(self, made: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call; without the library a second time, once it is loaded."""
@@ -100,6 +106,15 @@ class Redis:
         """Return when Redis answers; StoreAway when it does not."""
         async with answering():
             await self.ctl.ping()
+
+    async def info(self) -> dict[str, Any]:
+        """Return what Redis says of itself, latencies per command among it.
+
+        Raises:
+            StoreAway: Redis does not answer, or (StoreDenies) not to this user.
+        """
+        async with answering("info"):
+            return dict(await self.data.info("everything"))
 
     async def check(self) -> str:
         """Return one sentence about what was found.

@@ -55,6 +55,16 @@ class Registry:
             control=True,
         )
 
+    async def forget(self, agent_id: str) -> bool:
+        """Take an agent that was removed out of the registry; False: it lives.
+
+        Raises:
+            StoreAway: Redis does not answer.
+        """
+        keys = self._keys
+        mine = [keys.agent(agent_id), keys.agents]
+        return bool(await self._redis.call("forget", mine, [agent_id, keys.boot("")], control=True))
+
     async def view(self) -> ClusterView:
         """Read the whole registry once, consistently.
 

@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     """Address the control plane listens on."""
     control_plane_port: int = Field(default=8081, ge=0, le=65535)
     """HTTP port of the control plane."""
+    fleet_max: int = Field(default=50, ge=1, le=1000)
+    """Agents that may be wished for at most."""
+    broker_socket: str = ""
+    """Unix socket of the broker, through which the control plane starts and stops agents; empty: it only looks."""
+    game_day: bool = False
+    """Lets administrators freeze and kill agents from the control plane, to practise."""
     public_url: str = "http://127.0.0.1:8080"
     """Address of the gateway as a browser sees it: the only Origin whose forms and sockets are served."""
 

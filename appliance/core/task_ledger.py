@@ -8,6 +8,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from appliance.core.errors import StaleAttempt, StaleEpoch
+from appliance.core.metrics import TURN_WAIT
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Accepted, TaskState, Turn, User
 
@@ -74,6 +75,8 @@ class TaskLedger:
     async def claim(self, boot: str, limit: int) -> list[Turn]:
         """Take up to `limit` due turns for `boot`; none for a boot that is dead."""
         rows = await self._postgres.rows("claim_turns", boot=boot, limit=limit, deadline_s=self._deadline_s)
+        for row in rows:
+            TURN_WAIT.observe(row["waited_s"])
         return [turn_of(row) for row in rows]
 
     async def turn(self, turn_id: str) -> Turn | None:

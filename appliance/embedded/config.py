@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from appliance.core.desired_fleet import agent_id
 from appliance.core.errors import CannotStart
 from appliance.core.settings import Settings, load
 from appliance.embedded.model import model_url
@@ -21,9 +22,11 @@ FIRST_AGENTS = 3
 GATEWAY_PORT = 8080
 # Below the range the kernel gives to outgoing connections, so that none of them sits on a remembered port.
 _PREFERRED = {"gateway": GATEWAY_PORT, "control-plane": 18081, "postgres": 18432, "redis": 18379, "model": 18434}
+_PREFERRED |= {"gateway-metrics": 18082, "prometheus": 18090}
 _AGENT_PORTS, _LIVENESS_PORTS = 18101, 18301
 _OURS = {"cluster_agent_id", "agent_host", "agent_port", "liveness_port", "control_plane_host", "control_plane_port"}
-_OURS |= {"redis_url", "redis_tls", "redis_user", "redis_key_prefix", "postgres_url", "public_url"}
+_OURS |= {"redis_url", "redis_tls", "redis_user", "redis_key_prefix", "postgres_url", "public_url", "broker_socket"}
+_STORES = {"redis_url", "redis_tls", "redis_user", "postgres_url"}
 _SECRET_SETTINGS = ("anthropic_api_key", "model_api_key")
 
 
@@ -32,7 +35,8 @@ class Config:
     """The remembered choices of one home."""
 
     runtime: str = "embedded"
-    agents: int = FIRST_AGENTS
+    slots: tuple[int, ...] = tuple(range(1, FIRST_AGENTS + 1))
+    """Which agents there should be: a copy of the row in PostgreSQL, which decides."""
     ports: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -41,10 +45,14 @@ class Config:
         """The address to open in a browser."""
         return f"http://{LOOPBACK}:{self.ports['gateway']}"
 
+    def is_elsewhere(self, store: str) -> bool:
+        """Whether the user named another `redis` or `postgres` in place of ours."""
+        return f"{store}_url" in self.settings
+
     @property
     def agent_ids(self) -> tuple[str, ...]:
         """The names of the agents that should run."""
-        return tuple(f"agent-{number}" for number in range(1, self.agents + 1))
+        return tuple(map(agent_id, self.slots))
 
 
 def read_config(home: Home) -> Config | None:
@@ -56,7 +64,8 @@ def read_config(home: Home) -> Config | None:
     except (OSError, ValueError) as error:
         raise CannotStart(f"{home.config} cannot be read ({error}): mend or delete it") from None
     known = Config.__dataclass_fields__
-    return Config(**{name: value for name, value in found.items() if name in known})
+    kept = {name: value for name, value in found.items() if name in known}
+    return Config(**kept | {"slots": tuple(found.get("slots", range(1, found.get("agents", FIRST_AGENTS) + 1)))})
 
 
 def write_config(home: Home, config: Config) -> None:
@@ -71,11 +80,11 @@ def with_ports(config: Config, in_use_by_us: Iterable[str]) -> Config:
         CannotStart: a stranger holds the gateway's remembered port, on which the URL depends.
     """
     wanted = dict(_PREFERRED)
-    for number, agent in enumerate(config.agent_ids):
-        wanted |= {agent: _AGENT_PORTS + number, f"{agent}-liveness": _LIVENESS_PORTS + number}
+    for slot, agent in zip(config.slots, config.agent_ids, strict=True):
+        wanted |= {agent: _AGENT_PORTS + slot - 1, f"{agent}-liveness": _LIVENESS_PORTS + slot - 1}
     ours, ports = set(in_use_by_us), dict(config.ports)
     for name, preferred in wanted.items():
-        if name.removesuffix("-liveness") in ours and name in ports:
+        if name.removesuffix("-liveness").removesuffix("-metrics") in ours and name in ports:
             continue
         if name == "gateway" and name in ports:
             _insist(ports[name])
@@ -108,9 +117,12 @@ def is_free(port: int) -> bool:
     return True
 
 
-def with_settings(config: Config, environment: Mapping[str, str]) -> Config:
-    """Remember the settings said in this environment; one set to nothing is forgotten."""
-    names = set(Settings.model_fields) - _OURS - set(_SECRET_SETTINGS)
+def with_settings(config: Config, environment: Mapping[str, str], *, external_stores: bool = False) -> Config:
+    """Remember the settings said in this environment; one set to nothing is forgotten.
+
+    With `external_stores` another Redis or PostgreSQL may be named instead of our own.
+    """
+    names = set(Settings.model_fields) - (_OURS - (_STORES if external_stores else set())) - set(_SECRET_SETTINGS)
     names = {name for name in names if not name.endswith(("password", "secret"))}
     said = {name: environment[name.upper()] for name in names if name.upper() in environment}
     kept = {name: value for name, value in (dict(config.settings) | said).items() if value}
@@ -134,17 +146,20 @@ def runs_bundled_model(config: Config) -> bool:
 
 def addresses(config: Config) -> dict[str, str]:
     """The settings every program of this home shares, without secrets."""
-    bundled = {"model_url": model_url(config.ports["model"]), "model_name": BUNDLED_MODEL}
-    bundled = bundled if runs_bundled_model(config) else {}
+    own = {"redis_url": redis_url(config.ports["redis"]), "postgres_url": postgres_url(config.ports["postgres"])}
     return {
-        **bundled,
-        **config.settings,
-        "redis_url": redis_url(config.ports["redis"]),
-        "postgres_url": postgres_url(config.ports["postgres"]),
+        **shared_settings(config, model_url(config.ports["model"]), own),
+        **own,
         "control_plane_host": LOOPBACK,
         "control_plane_port": str(config.ports["control-plane"]),
         "public_url": config.url,
     }
+
+
+def shared_settings(config: Config, model: str, stores: Mapping[str, str]) -> dict[str, str]:
+    """The settings of both runtimes: stores and model where they are, unless the user named others."""
+    bundled = {"model_url": model, "model_name": BUNDLED_MODEL} if runs_bundled_model(config) else {}
+    return {**bundled, **stores, **config.settings}
 
 
 def settings_of(home: Home, config: Config) -> Settings:

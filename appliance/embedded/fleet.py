@@ -1,14 +1,17 @@
 """The programs of one home, each described once, and the order in which they start."""
 
 import sys
+from pathlib import Path
 
 from appliance.embedded import model, postgres, redis
 from appliance.embedded.config import LOOPBACK, Config, addresses, agent_environment, runs_bundled_model
 from appliance.embedded.places import CHECKOUT, Home, nginx_binary
-from appliance.embedded.programs import Program, answers, serves
+from appliance.embedded.programs import Program, answers, listens, serves
 
-ORDER = {"postgres": 1, "redis": 2, "model": 3, "agent": 4, "control-plane": 5, "gateway": 6}
+_ALL = ("postgres", "redis", "model", "agent", "broker", "control-plane", "gateway", "prometheus")
+ORDER = {name: place for place, name in enumerate(_ALL, 1)}
 """Started in this order, stopped in reverse."""
+PYTHON = {"PYTHONPATH": str(CHECKOUT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def order_of(name: str) -> int:
@@ -43,16 +46,34 @@ def agent(home: Home, config: Config, name: str) -> Program:
     )
 
 
+def broker(home: Home) -> Program:
+    """What starts and stops agents for the control plane. It is told of no store and no secret."""
+    listen = ("--fleet", "processes", "--home", str(home.root), "--socket", str(broker_socket(home)))
+    return Program(
+        name="broker",
+        argv=(sys.executable, "-m", "control_plane.broker", *listen),
+        cwd=home.run,
+        env=PYTHON,
+        check=listens(broker_socket(home)),
+    )
+
+
+def broker_socket(home: Home) -> Path:
+    """Where the broker listens, in a folder that is open to nobody else."""
+    return home.run / "broker.sock"
+
+
 def web(home: Home, config: Config) -> list[Program]:
     """The control plane, then the gateway in front of everything."""
     gateway, control = config.ports["gateway"], config.ports["control-plane"]
-    listen = ("--listen", f"{LOOPBACK}:{gateway}", "--nginx", str(nginx_binary()))
+    listen = ["--listen", f"{LOOPBACK}:{gateway}", "--nginx", str(nginx_binary())]
+    listen += ["--metrics", f"{LOOPBACK}:{config.ports['gateway-metrics']}"]
     return [
         Program(
             name="control-plane",
             argv=(sys.executable, "-m", "control_plane"),
             cwd=home.run,
-            env=python_environment(home, config),
+            env=python_environment(home, config) | {"BROKER_SOCKET": str(broker_socket(home))},
             check=serves(f"http://{LOOPBACK}:{control}/readyz"),
         ),
         Program(
@@ -67,9 +88,5 @@ def web(home: Home, config: Config) -> list[Program]:
 
 def python_environment(home: Home, config: Config) -> dict[str, str]:
     """What every Python program of ours is told; secrets as a folder, never as values."""
-    return {
-        "PYTHONPATH": str(CHECKOUT),
-        "PYTHONSAFEPATH": "1",
-        "PYTHONUNBUFFERED": "1",
-        "NEXUS_SECRETS_DIR": str(home.secrets),
-    } | {name.upper(): value for name, value in addresses(config).items()}
+    told = {name.upper(): value for name, value in addresses(config).items()}
+    return PYTHON | {"NEXUS_SECRETS_DIR": str(home.secrets)} | told

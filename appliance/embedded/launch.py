@@ -16,6 +16,12 @@ OPEN_FILES = 65_536
 """Every open chat is a file of nginx and of an agent; the usual 1024 are too few."""
 
 
+def allow_open_files() -> None:
+    """Let this process have as many open files as it needs, or as many as it may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, OPEN_FILES), hard))
+
+
 def identity_of(pid: int) -> dict[str, object] | None:
     """What tells this process from any other that ever had its number; None when there is none (or a zombie)."""
     try:
@@ -33,8 +39,7 @@ def main() -> None:
     run, name = Path(sys.argv[1]), sys.argv[2]
     spec = json.loads((run / f"{name}.spec.json").read_text())
     os.umask(0o077)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, OPEN_FILES), hard))
+    allow_open_files()
     record = run / f".{name}.json.new"
     record.write_text(json.dumps({"identity": identity_of(os.getpid()), "spec": spec}))
     record.rename(run / f"{name}.json")

@@ -11,10 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from appliance.core.desired_fleet import Desired, DesiredFleet, agent_id
 from appliance.core.errors import CannotStart
-from appliance.core.postgres import migrate
-from appliance.embedded import fleet, postgres, redis
+from appliance.core.postgres import Postgres, migrate
+from appliance.core.settings import Settings
+from appliance.embedded import fleet, postgres, prometheus, redis
 from appliance.embedded.config import (
+    FIRST_AGENTS,
     GATEWAY_PORT,
     Config,
     keep_secret_settings,
@@ -32,6 +35,8 @@ from appliance.embedded.programs import Program, wait_until_ready
 from appliance.embedded.secrets import generate_missing
 
 READY_WITHIN_S = 30.0
+_PATIENCE_S = 5.0
+"""So long one agent's start or end waits for another's."""
 _SECOND_CHANCES_S = 5.0
 """So long a program may fail and be started again before `up` gives up on it."""
 
@@ -56,6 +61,8 @@ class Wishes:
     agents: int | None = None
     port: int | None = None
     claude_allowed: bool = False
+    grafana: bool = False
+    """Only containers have it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,13 @@ class Service:
     name: str
     state: str
     pid: int
+    container: str = ""
+    """As Docker knows it, where it is one."""
+
+    @property
+    def thaw(self) -> str:
+        """The command that lets it go on when it is frozen."""
+        return f"docker unpause {self.container}" if self.container else f"kill -CONT {self.pid}"
 
 
 def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
@@ -74,17 +88,20 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
         CannotStart: something does not come up; says what and why. SettingsError: a setting cannot be used.
     """
     home.create()
-    with _only_one(home):
+    with only_one(home):
         manager = Manager(home)
         config = _decide(home, wishes, manager, progress)
         _prepare(home, config, progress)
         manager.ensure()
         _bring(manager, fleet.stores(home, config), progress)
-        with _step(progress, "tables"):
+        with step(progress, "tables"):
             asyncio.run(migrate(settings_of(home, config), "pre"))
+        config = _obey_desired(home, config, wishes, progress)
         _bring(manager, fleet.models(home, config), progress)
         _bring(manager, fleet.agents(home, config), progress)
+        _bring(manager, [fleet.broker(home)], progress)
         _bring(manager, fleet.web(home, config), progress)
+        _watch(manager, home, config, progress)
         asyncio.run(migrate(settings_of(home, config), "post"))
     return config
 
@@ -93,7 +110,7 @@ def _decide(home: Home, wishes: Wishes, manager: Manager, progress: Progress) ->
     """Settle and remember ports, numbers and settings. Leftovers of a killed manager are ended here."""
     if not manager.answers:
         manager.end_leftovers()
-    before = read_config(home) or Config(agents=wishes.agents or Config.agents)
+    before = read_config(home) or Config(slots=tuple(range(1, (wishes.agents or FIRST_AGENTS) + 1)))
     config = with_settings(before, os.environ)
     if wishes.port and wishes.port != config.ports.get("gateway"):
         manager.stop_if_running("gateway")
@@ -109,8 +126,30 @@ def _decide(home: Home, wishes: Wishes, manager: Manager, progress: Progress) ->
     return config
 
 
+def _obey_desired(home: Home, config: Config, wishes: Wishes, progress: Progress) -> Config:
+    """Let the row in PostgreSQL say which agents there are, so that a later `up` never undoes a scaling."""
+    desired = asyncio.run(_desired(settings_of(home, config), first=len(config.slots)))
+    if wishes.agents not in (None, desired.number):
+        progress.say(f"{desired.number} agents run, as was said before; `nexus scale {wishes.agents}` changes that")
+    if desired.slots == config.slots:
+        return config
+    config = replace(config, slots=desired.slots)
+    config = with_ports(config, in_use_by_us=[record.spec.name for record in living(home.run)])
+    write_config(home, config)
+    return config
+
+
+async def _desired(settings: Settings, first: int) -> Desired:
+    postgres = Postgres(settings, application="nexus up")
+    await postgres.open()
+    try:
+        return await DesiredFleet(postgres).up(first, by="nexus up")
+    finally:
+        await postgres.aclose()
+
+
 def _prepare(home: Home, config: Config, progress: Progress) -> None:
-    with _step(progress, "database"):
+    with step(progress, "database"):
         postgres.initialise(home)
     redis.configure(home, config.ports["redis"])
 
@@ -130,6 +169,16 @@ def _bring(manager: Manager, programs: Sequence[Program], progress: Progress) ->
         progress.done(program.name, time.monotonic() - began)
 
 
+def _watch(manager: Manager, home: Home, config: Config, progress: Progress) -> None:
+    """Start Prometheus where it is installed, forget it where it no longer is; nothing else depends on it."""
+    if prometheus.binary() is None and (home.run / f"{prometheus.NAME}.spec.json").exists():
+        manager.remove(prometheus.NAME)
+    try:
+        _bring(manager, prometheus.prometheus(home, config), progress)
+    except CannotStart as error:
+        progress.say(f"metrics are not collected: {error}")
+
+
 def _ended(manager: Manager, name: str, began: float) -> str | None:
     state = manager.states()[name]
     failed = state.state in ("fatal", "exited", "stopped")
@@ -138,19 +187,46 @@ def _ended(manager: Manager, name: str, began: float) -> str | None:
     return None
 
 
+def start_agent(home: Home, slot: int) -> None:
+    """Begin to start one agent, described anew and given ports when it is new; nothing happens when it runs.
+
+    Raises:
+        CannotStart: an `up` or `down` is at work.
+    """
+    with only_one(home, patience_s=_PATIENCE_S):
+        config = config_of(home)
+        config = replace(config, slots=tuple(sorted({*config.slots, slot})))
+        config = with_ports(config, in_use_by_us=[record.spec.name for record in living(home.run)])
+        write_config(home, config)
+        manager, program = Manager(home), fleet.agent(home, config, agent_id(slot))
+        if not manager.is_current(program):
+            manager.put(program, fleet.order_of(program.name))
+        manager.start(program.name)
+
+
+def forget_agent(home: Home, slot: int) -> None:
+    """Stop one agent and forget it; CannotStart while an `up` or `down` is at work."""
+    manager = Manager(home)
+    manager.stop(agent_id(slot))
+    with only_one(home, patience_s=_PATIENCE_S):
+        config = config_of(home)
+        write_config(home, replace(config, slots=tuple(it for it in config.slots if it != slot)))
+        manager.remove(agent_id(slot))
+
+
 def down(home: Home, progress: Progress) -> list[str]:
     """Stop everything of this home in reverse order; name what was stopped. Data stay."""
     if not home.run.exists():
         return []
-    with _only_one(home):
+    with only_one(home):
         manager = Manager(home)
         if not manager.answers:
-            with _step(progress, "leftovers"):
+            with step(progress, "leftovers"):
                 return manager.end_leftovers()
         running = [name for name, state in manager.states().items() if state.pid]
         for order in sorted({fleet.order_of(name) for name in running}, reverse=True):
             together = [name for name in running if fleet.order_of(name) == order]
-            with _step(progress, ", ".join(together)):
+            with step(progress, ", ".join(together)):
                 manager.stop(*together)
         manager.shut_down()
     return running
@@ -194,7 +270,8 @@ def log_tail(home: Home, name: str, lines: int = 8) -> str:
 
 
 @contextmanager
-def _step(progress: Progress, what: str) -> Iterator[None]:
+def step(progress: Progress, what: str) -> Iterator[None]:
+    """Tell of a step that begins, and how long it took when it is done."""
     began = time.monotonic()
     progress.began(what)
     yield
@@ -202,11 +279,16 @@ def _step(progress: Progress, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _only_one(home: Home) -> Iterator[None]:
+def only_one(home: Home, patience_s: float = 0) -> Iterator[None]:
     """One `up` or `down` of a home at a time."""
+    give_up = time.monotonic() + patience_s
     with (home.run / "lifecycle.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(f"another up or down of {home.root} is at work: wait for it") from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    raise CannotStart(f"another up or down of {home.root} is at work: wait for it") from None
+                time.sleep(0.02)
         yield

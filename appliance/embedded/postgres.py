@@ -68,26 +68,26 @@ def _why(stderr: str) -> str:
     return stderr.strip()[-500:] or "no reason given"
 
 
-def postgres(home: Home, port: int) -> Program:
-    """The server of an initialised home. SIGINT is its quick orderly stop; SIGTERM would wait for clients."""
+def server_command(home: Home, port: int, listen: str = "127.0.0.1", **more: str) -> tuple[str, ...]:
+    """The command line of the server of an initialised home, in both runtimes."""
     options = {
-        "listen_addresses": "127.0.0.1",
+        "listen_addresses": listen,
         "port": port,
         "unix_socket_directories": "",
         "max_connections": MAX_CONNECTIONS,
         "external_pid_file": "",
         "log_line_prefix": "%m [%p] ",
+        **more,
     }
     settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    return (*unprivileged(), str(postgres_binary("postgres")), "-D", str(home.data / "postgres"), *settings)
+
+
+def postgres(home: Home, port: int) -> Program:
+    """The server of an initialised home. SIGINT is its quick orderly stop; SIGTERM would wait for clients."""
     return Program(
         name="postgres",
-        argv=(
-            *unprivileged(),
-            str(postgres_binary("postgres")),
-            "-D",
-            str(home.data / "postgres"),
-            *settings,
-        ),
+        argv=server_command(home, port),
         cwd=home.data,
         check=lambda: _is_ready(port),
         stop_signal=signal.SIGINT,

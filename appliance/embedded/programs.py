@@ -100,6 +100,24 @@ def accepts(port: int) -> Check:
     return check
 
 
+def listens(path: Path) -> Check:
+    """Check that something accepts connections on a Unix socket, however long its path is."""
+
+    def check() -> str | None:
+        try:
+            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+            try:
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(f"/proc/self/fd/{folder}/{path.name}")
+            finally:
+                os.close(folder)
+        except OSError as error:
+            return f"{path.name}: {error.strerror or error}"
+        return None
+
+    return check
+
+
 def serves(url: str) -> Check:
     """Check that `url` on this machine is answered at all, be it that it is not found."""
     return answers(url, below=500)

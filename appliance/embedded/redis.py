@@ -2,6 +2,8 @@
 
 import hashlib
 import socket
+from collections.abc import Iterable
+from pathlib import Path
 
 from appliance.core import acl
 from appliance.core.keys import Keys
@@ -13,33 +15,45 @@ from appliance.embedded.secrets import read_secret, write_private
 
 def configure(home: Home, port: int, prefix: str = KEY_PREFIX) -> None:
     """Write the configuration and the users, whose rules hold for keys under `prefix`, for their owner's eyes only."""
-    (home.data / "redis").mkdir(mode=0o700, exist_ok=True)
+    data, users = home.data / "redis", home.run / "redis.acl"
+    data.mkdir(mode=0o700, exist_ok=True)
+    write_private(users, users_file(home, prefix))
+    text = configuration(port, bind="127.0.0.1", users=users, data=data, modules=redis_modules())
+    write_private(home.run / "redis.conf", text)
+
+
+def users_file(home: Home, prefix: str = KEY_PREFIX) -> str:
+    """The users with this home's passwords, as hashes."""
     passwords = {user: read_secret(home.secrets, f"redis_{user}_password") for user in acl.USERS}
-    write_private(home.run / "redis.acl", acl.acl_file(Keys(prefix), passwords))
+    return acl.acl_file(Keys(prefix), passwords)
+
+
+def configuration(port: int, *, bind: str, users: Path, data: Path, modules: Iterable[Path]) -> str:
+    """`redis.conf`, in both runtimes."""
     lines = [
         f"port {port}",
-        "bind 127.0.0.1",
-        f'aclfile "{home.run / "redis.acl"}"',
-        f'dir "{home.data / "redis"}"',
+        f"bind {bind}",
+        f'aclfile "{users}"',
+        f'dir "{data}"',
         "appendonly yes",
         "appendfsync everysec",
         'save ""',
         "maxmemory-policy noeviction",
         "set-proc-title no",
-        *(f'loadmodule "{module}"' for module in redis_modules()),
+        *(f'loadmodule "{module}"' for module in modules),
     ]
-    write_private(home.run / "redis.conf", "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def redis(home: Home, port: int) -> Program:
     """The server of a configured home."""
-    configuration = (home.run / "redis.conf").read_bytes() + (home.run / "redis.acl").read_bytes()
+    configured = (home.run / "redis.conf").read_bytes() + (home.run / "redis.acl").read_bytes()
     return Program(
         name="redis",
         argv=(str(redis_server()), str(home.run / "redis.conf")),
         cwd=home.data,
         # Redis reads both only when it starts: another content is another program, which `up` starts anew.
-        env={"NEXUS_CONFIGURATION": hashlib.sha256(configuration).hexdigest()[:16]},
+        env={"NEXUS_CONFIGURATION": hashlib.sha256(configured).hexdigest()[:16]},
         check=lambda: _is_ready(home, port),
         stop_within_s=30,
     )

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from appliance.core import logs
 from appliance.core.errors import StoreAway
+from appliance.core.metrics import GATEWAY_AGENTS
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings, load
+from appliance.gateway.counted import count
 from appliance.gateway.members import listed, members
-from appliance.gateway.nginx_config import render, replace, upstream_list
+from appliance.gateway.nginx_config import named_upstream, render, replace, upstream_list
 from appliance.gateway.nginx_process import Nginx
 
 LOOK_S = 0.5
@@ -30,10 +32,10 @@ log = logs.get("gateway")
 async def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Serve until SIGTERM; the exit code is 1 when nginx cannot be kept running."""
     folder: Path = arguments.folder
+    counter = await count(arguments.listen, serve_at=arguments.metrics)
     # Root's workers stay root's, since nobody else may enter the folder.
-    render(folder, listen=arguments.listen, user="root" if os.geteuid() == 0 else "")
-    control = (settings.control_plane_host, settings.control_plane_port)
-    replace(folder / "control.conf", upstream_list([control]))
+    render(folder, listen=arguments.listen, user="root" if os.geteuid() == 0 else "", counted=counter)
+    replace(folder / "control.conf", named_upstream(settings.control_plane_host, settings.control_plane_port))
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -59,6 +61,7 @@ async def follow(registry: Registry, nginx: Nginx, folder: Path, stopping: async
         try:
             current = members(await registry.view(), current)
             reload_due |= replace(file, upstream_list(current))
+            GATEWAY_AGENTS.set(len(current))
         except StoreAway:
             pass  # the last list stays
         except Exception:
@@ -75,6 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m appliance.gateway", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where nginx reads and writes")
     parser.add_argument("--listen", required=True, help="address:port")
+    parser.add_argument("--metrics", default="", help="address:port where Prometheus may ask; nowhere unless said")
     parser.add_argument("--nginx", default="nginx", help="the nginx program")
     settings = load("gateway")
     logs.configure(settings.log_level, program="gateway")

@@ -18,10 +18,11 @@ from appliance.core.postgres import Postgres
 from appliance.core.settings import Settings
 from appliance.core.version import VERSION
 from appliance.web.auth import Logins
+from appliance.web.counted import counted, own_numbers
 from appliance.web.pages import LOGIN_PAGES
 from appliance.web.problems import HANDLERS
 from appliance.web.protection import PUBLIC, Authentication, Protection, cookie_name, with_security_headers
-from appliance.web.ready import Check, healthz, metrics, readyz
+from appliance.web.ready import Check, Measure, healthz, metrics, readyz
 from appliance.web.rendering import STATIC, environment
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -42,30 +43,33 @@ def static_file(digest: str, name: Path) -> File:  # noqa: ARG001 - the digest o
     return File(path, media_type=kind, content_disposition_type="inline", headers={"Cache-Control": FOR_EVER})
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - a composition names all its parts
     settings: Settings,
     *,
     postgres: Postgres,
     handlers: Sequence[Any],
     templates: Sequence[Path],
     checks: Mapping[str, Check],
+    measure: Measure = own_numbers,
     dependencies: Mapping[str, Provide] | None = None,
     lifespan: Sequence[Any] = (),
+    after_exception: Sequence[Any] = (),
 ) -> ASGIApp:
     """Build a program's application: its handlers behind login, protection, errors and the base page.
 
-    `checks` name the parts without which the program cannot work (`/readyz`).
+    `checks` name the parts without which the program cannot work (`/readyz`); `measure` says its numbers (`/metrics`).
     """
     logins, protection = Logins(postgres), Protection(settings)
     state = {"protection": protection, "nexus_templates": environment(templates), "cookie": cookie_name(settings),
              "secure": settings.public_url.startswith("https"), "models": settings.model_names()}  # fmt: skip
     app = Litestar(
-        route_handlers=[static_file, healthz, metrics, readyz(checks), *LOGIN_PAGES, *handlers],
+        route_handlers=[static_file, healthz, metrics(measure), readyz(checks), *LOGIN_PAGES, *handlers],
         dependencies={"logins": Provide(lambda: logins, sync_to_thread=False), **(dependencies or {})},
         guards=[protection.guard],
         middleware=[DefineMiddleware(Authentication, settings=settings, logins=logins)],
         exception_handlers=HANDLERS,
         lifespan=list(lifespan),
+        after_exception=list(after_exception),
         logging_config=None,
         state=State(state),
         request_max_body_size=MAX_BODY,
@@ -75,4 +79,4 @@ def create_app(
         signature_types=[Logins],
     )
     # Around everything, so that even "no such page" carries them.
-    return with_security_headers(app)
+    return with_security_headers(counted(app))

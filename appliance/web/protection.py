@@ -13,7 +13,6 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from appliance.core.errors import BadInput, Forbidden, Unauthenticated
-from appliance.core.records import User
 from appliance.core.settings import Settings
 from appliance.web.auth import Logins
 from appliance.web.tokens import form_token
@@ -132,17 +131,6 @@ async def readable_form(request: Request[Any, Any, Any]) -> dict[str, str]:
     if _kind(request) not in FORMS:
         return {}
     return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
-
-
-def at_least(role: str) -> Any:
-    """Return a guard that lets only this role and the ones above it pass."""
-
-    def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
-        user: User = connection.user
-        if ROLES.index(user.role) < ROLES.index(role):
-            raise Forbidden(f"This needs the role {role}; yours is {user.role}.")
-
-    return guard
 
 
 def with_security_headers(app: ASGIApp) -> ASGIApp:

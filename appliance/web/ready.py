@@ -7,12 +7,14 @@ from typing import Any
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from appliance.core.errors import NexusError
+from appliance.core.metrics import CONTENT_TYPE
 from appliance.web.protection import PUBLIC
 
 Check = Callable[[], Awaitable[object]]
+Measure = Callable[[], Awaitable[bytes]]
+"""Returns Prometheus' text."""
 CHECK_S = 2.0
 
 
@@ -22,10 +24,15 @@ def healthz() -> str:
     return "ok"
 
 
-@get("/metrics", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)
-def metrics() -> Response[bytes]:
-    """What Prometheus reads; the gateway does not pass it on."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def metrics(measure: Measure) -> HTTPRouteHandler:
+    """Make the handler of /metrics, which the gateway does not pass on."""
+
+    @get("/metrics", opt={PUBLIC: True}, include_in_schema=False)
+    async def measured() -> Response[bytes]:
+        """What Prometheus reads."""
+        return Response(await measure(), media_type=CONTENT_TYPE)
+
+    return measured
 
 
 def readyz(checks: Mapping[str, Check]) -> HTTPRouteHandler:

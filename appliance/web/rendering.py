@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from litestar.response import Response
 ROOT = Path(__file__).parent
 STATIC = ROOT / "static"
 _ENVIRONMENT = "nexus_templates"
+SAMPLES = 60
+"""Values that a small line shows."""
 
 
 def environment(folders: Sequence[Path]) -> Environment:
@@ -25,7 +28,7 @@ def environment(folders: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
     )
     made.globals["static"] = static_url
-    made.filters |= {"ms": milliseconds, "count": "{:,}".format}
+    made.filters |= {"ms": milliseconds, "span": span, "size": size, "spark": spark, "count": "{:,}".format}
     return made
 
 
@@ -84,3 +87,36 @@ def _look() -> str:
 def milliseconds(value: float) -> str:
     """Return a duration as people read it: 180 ms, 2.4 s."""
     return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f} s"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as people read it: 4 s, 3 min, 5 h, 2 days."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it: 512 B, 3.4 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def spark(values: Sequence[float], samples: int = SAMPLES, steps: int = SAMPLES) -> str:
+    """Return a line through the newest `samples` values as an SVG path of at most `steps` steps, 60 wide, 22 high.
+
+    The newest stands at the right edge. Relative whole pixels: pages with many agents stay light.
+    """
+    width = samples // steps
+    groups = [values[max(0, end - width) : end] for end in range(len(values), max(0, len(values) - samples), -width)]
+    heights = [sum(group) / len(group) for group in reversed(groups)]
+    top = 1.25 * max(heights, default=0.0) or 1.0
+    ys = [round(21 - 20 * height / top) for height in heights]
+    if not ys:
+        return ""
+    moves = "".join(f"l{width} {y - before}" for before, y in pairwise(ys))
+    return f"M{samples - (len(ys) - 1) * width} {ys[0]}{moves.replace(' -', '-')}"

@@ -72,7 +72,7 @@ def appliance() -> Iterator[Appliance]:
     base = Path(tempfile.mkdtemp(prefix="nexus appliance "))
     home = base / ("x" * (PATH_LENGTH - len(str(base)) - 1))
     running = Appliance(home)
-    done = running.start("up", "--port", str(free_port()))
+    done = running.start("up", "--runtime", "embedded", "--port", str(free_port()))
     try:
         assert done.returncode == 0, done.stdout + done.stderr
         yield running

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import httpx2
 
-from appliance.cli.status import Status, exists
+from appliance.cli.embedded import exists
+from appliance.cli.status import Status
 from tests.appliance.conftest import Appliance
 from tests.waiting import wait_until
 

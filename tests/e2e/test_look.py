@@ -10,7 +10,10 @@ from playwright.async_api import Browser, Page
 from tests.cluster import Cluster
 from tests.e2e.conftest import login_link
 
-PAGES = ("/login", "/new", "/account", "/nowhere", "/control", "/control/history")
+PAGES = (
+    "/login", "/new", "/account", "/nowhere", "/control", "/control/history", "/control/agents",
+    "/control/agents/agent-1", "/control/stores", "/control/audit", "/control/game-day",
+)  # fmt: skip
 SCHEMES = ("light", "dark")
 WIDTHS = (360, 1280)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli import drain
+from appliance.cli import embedded
 from appliance.embedded.launch import identity_of
 from appliance.embedded.manager import NAME, Manager
 from appliance.embedded.places import Home
@@ -111,12 +111,12 @@ async def test_a_record_whose_number_went_to_another_process_ends_nobody(manager
 async def test_a_drained_program_is_stopped_for_good_with_and_without_the_manager(manager: Manager) -> None:
     await bring(manager, sleeper(manager.home, "one"), sleeper(manager.home, "two"))
 
-    await asyncio.to_thread(drain.stop, manager.home, "one")
+    await asyncio.to_thread(embedded.stop, manager.home, "one")
     assert manager.states()["one"].state == "stopped"
     assert [record.spec.name for record in living(manager.home.run)] == ["two", NAME]
 
     supervisor = read_record(manager.home.run, NAME)
     assert supervisor
     os.kill(supervisor.pid, signal.SIGKILL)
-    await asyncio.to_thread(drain.stop, manager.home, "two")
+    await asyncio.to_thread(embedded.stop, manager.home, "two")
     assert not living(manager.home.run)

@@ -1,6 +1,7 @@
 """All guards."""
 
 from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
+from tests.mutations.fleet import FLEET
 from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
-GUARDS = (*EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS)
+GUARDS = (*EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET)

@@ -4,8 +4,9 @@ import pytest
 
 from appliance.cli.chat import Printer, facts_of, taken_over
 from appliance.cli.common import out
+from appliance.cli.embedded import exists, is_stopped
 from appliance.cli.recorder import Recorder
-from appliance.cli.status import UNSUPERVISED, exists, is_stopped, problems_of
+from appliance.cli.status import UNSUPERVISED, problems_of
 from appliance.core.errors import ModelError
 from appliance.core.records import Agent, ClusterView, Lease, Status
 from appliance.embedded.lifecycle import Service

@@ -2,9 +2,9 @@
 
 import pytest
 
-from appliance.cli import drain, switchover
 from appliance.cli.status import AgentStatus, problems_of, state_words
 from appliance.core.errors import BadInput, Conflict
+from appliance.core.order_rules import check_drain, check_switchover
 from appliance.core.orders import ANYBODY
 from appliance.core.records import Agent, ClusterView, Lease, Role, Status
 from appliance.embedded.lifecycle import Service
@@ -22,7 +22,7 @@ def view(*agents: Agent, primary: str | None = "agent-1") -> ClusterView:
 
 def test_an_unknown_agent_is_refused_with_the_names_there_are() -> None:
     seen = view(agent(1), agent(2))
-    for check in (drain.check, switchover.check):
+    for check in (check_drain, check_switchover):
         with pytest.raises(BadInput, match=r"There is no agent 'agent-9'; there are: agent-1, agent-2\."):
             check(seen, "agent-9")
 
@@ -30,38 +30,38 @@ def test_an_unknown_agent_is_refused_with_the_names_there_are() -> None:
 def test_an_agent_that_does_not_run_is_neither_drained_nor_elected() -> None:
     seen = view(agent(1), agent(2, boot_alive=False), agent(3))
     with pytest.raises(Conflict, match="agent-2 does not run, so there is nothing to drain"):
-        drain.check(seen, "agent-2")
+        check_drain(seen, "agent-2")
     with pytest.raises(Conflict, match="agent-2 cannot follow: agent-2 does not run"):
-        switchover.check(seen, "agent-2")
+        check_switchover(seen, "agent-2")
 
 
 def test_the_last_active_agent_is_not_drained() -> None:
     seen = view(agent(1), agent(2, status=Status.DRAINING), agent(3, boot_alive=False))
     with pytest.raises(Conflict, match="agent-1 is the last active agent"):
-        drain.check(seen, "agent-1")
-    drain.check(view(agent(1), agent(2)), "agent-1")
+        check_drain(seen, "agent-1")
+    check_drain(view(agent(1), agent(2)), "agent-1")
 
 
 def test_the_primary_does_not_follow_itself() -> None:
     with pytest.raises(Conflict, match="agent-1 is the primary already"):
-        switchover.check(view(agent(1), agent(2)), "agent-1")
+        check_switchover(view(agent(1), agent(2)), "agent-1")
 
 
 def test_an_agent_that_may_not_be_elected_does_not_follow() -> None:
     seen = view(agent(1), agent(2, electable=False, status=Status.DRAINING))
     with pytest.raises(Conflict, match="agent-2 is secondary, draining, and may not be elected"):
-        switchover.check(seen, "agent-2")
+        check_switchover(seen, "agent-2")
 
 
 def test_without_a_primary_there_is_no_seat_to_hand_over() -> None:
     with pytest.raises(Conflict, match="There is no primary"):
-        switchover.check(view(agent(1), agent(2), primary=None), "agent-2")
+        check_switchover(view(agent(1), agent(2), primary=None), "agent-2")
 
 
 def test_the_best_one_is_asked_for_only_when_there_is_one() -> None:
     with pytest.raises(Conflict, match="Nobody else may follow: agent-1 is the primary already; agent-2 does not run"):
-        switchover.check(view(agent(1), agent(2, boot_alive=False)), ANYBODY)
-    switchover.check(view(agent(1), agent(2)), ANYBODY)
+        check_switchover(view(agent(1), agent(2, boot_alive=False)), ANYBODY)
+    check_switchover(view(agent(1), agent(2)), ANYBODY)
 
 
 def line(**more: object) -> AgentStatus:

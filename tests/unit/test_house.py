@@ -62,9 +62,11 @@ def test_metrics_are_declared_in_metrics_py_only() -> None:
 
 
 def test_the_environment_is_read_in_settings_only() -> None:
-    allowed = {"appliance/core/settings.py", "appliance/core/failpoints.py", "appliance/__main__.py"}
+    core = {"appliance/core/settings.py", "appliance/core/failpoints.py"}
+    allowed = core | {"appliance/__main__.py", "agent_image/contained.py"}
+    runtimes = ("appliance/embedded/", "appliance/containers/", "appliance/cli/")
     found = [name for name in names([p for p in sources(*PROGRAMS) if "os.environ" in p.read_text()])
-             if name not in allowed and not name.startswith(("appliance/embedded/", "appliance/cli/"))]  # fmt: skip
+             if name not in allowed and not name.startswith(runtimes)]  # fmt: skip
     assert found == []
 
 

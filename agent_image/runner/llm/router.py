@@ -1,17 +1,18 @@
 """Local models first, Claude last; a fallback is named with its reason, and a failed model comes back by itself."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
 from agent_image.runner.llm.anthropic import ClaudeClient
-from agent_image.runner.llm.base import Chunk, Finish, ModelClient, ModelRequest, Route, estimate
+from agent_image.runner.llm.base import Chunk, Finish, ModelClient, ModelRequest, Route, Usage, estimate
 from agent_image.runner.llm.breaker import Breaker, next_model, why_not_preferred
 from agent_image.runner.llm.faults import in_the_middle, request_at_fault
 from agent_image.runner.llm.openai import OpenAIClient
 from appliance.core import clock, logs
 from appliance.core.errors import ModelAway, ModelError
+from appliance.core.metrics import MODEL_CALLS, MODEL_FALLBACKS, MODEL_PAUSED, MODEL_TOKENS
 from appliance.core.settings import Settings
 
 log = logs.get("models")
@@ -39,6 +40,9 @@ class Router:
     ) -> None:
         self._clients = list(clients)
         self._breakers = [Breaker() for _ in clients]
+        for index, client in enumerate(clients):
+            self._became(index, Breaker())
+            _begin_counting(client.name)
         self._max_chars = max_chars
         self._monotonic = monotonic
 
@@ -56,9 +60,9 @@ class Router:
             ModelError: no model answers, the request is refused, or (`ModelBroke`) the answer ended in the middle.
         """
         index, parts, part, reason = await self._open(request)
-        room = Room(self._max_chars, request.max_tokens)
-        async with aclosing(parts):
-            yield Route(self._clients[index].name, reason)
+        name, room = self._clients[index].name, Room(self._max_chars, request.max_tokens)
+        async with _counted(name, reason), aclosing(parts):
+            yield Route(name, reason)
             while isinstance(part, Chunk):
                 yield room.fit(part)
                 if room.full:
@@ -66,7 +70,8 @@ class Router:
                     part = Finish(estimate(request, room.pieces), "cut")
                 else:
                     part = await self._next(index, parts)
-            self._breakers[index] = Breaker()
+            self._became(index, Breaker())
+            _count_tokens(name, part.usage)
             yield part
 
     async def aclose(self) -> None:
@@ -84,6 +89,7 @@ class Router:
             try:
                 first = await self._first(index, parts)
             except ModelError as error:
+                MODEL_CALLS.labels(client.name, "failed").inc()
                 log.warning("model_failed", model=client.name, kind=type(error).__name__, why=error.detail)
                 if request_at_fault(error):
                     raise
@@ -94,26 +100,59 @@ class Router:
 
     async def _first(self, index: int, parts: Parts) -> Chunk | Finish:
         """Return the first part of a model's answer; what happens decides over its breaker."""
-        breakers = self._breakers
-        breakers[index] = breakers[index].asked()
+        self._became(index, self._breakers[index].asked())
         try:
             first = await anext(parts)
         except ModelError as error:
-            breakers[index] = breakers[index].failed(error, self._monotonic())
+            self._became(index, self._breakers[index].failed(error, self._monotonic()))
             raise
         except BaseException:
-            breakers[index] = breakers[index].left()
+            self._became(index, self._breakers[index].left())
             raise
-        breakers[index] = breakers[index].answering()
+        self._became(index, self._breakers[index].answering())
         return first
+
+    def _became(self, index: int, breaker: Breaker) -> None:
+        """Keep what is now known of a model."""
+        self._breakers[index] = breaker
+        MODEL_PAUSED.labels(self._clients[index].name).set(bool(breaker.retry_at))
 
     async def _next(self, index: int, parts: Parts) -> Chunk | Finish:
         """Return the next part of an answer that was already begun."""
         try:
             return await anext(parts)
         except ModelError as error:
-            self._breakers[index] = self._breakers[index].failed(error, self._monotonic())
+            self._became(index, self._breakers[index].failed(error, self._monotonic()))
             raise in_the_middle(error) from None
+
+
+@asynccontextmanager
+async def _counted(model: str, fallback: str) -> AsyncIterator[None]:
+    """Count a call that began to answer by how it ends."""
+    if fallback:
+        MODEL_FALLBACKS.labels(model).inc()
+    outcome = "stopped"
+    try:
+        yield
+        outcome = "done"
+    except ModelError:
+        outcome = "broke"
+        raise
+    finally:
+        MODEL_CALLS.labels(model, outcome).inc()
+
+
+def _begin_counting(model: str) -> None:
+    """Make the counters known, so that the first call counts as an increase and not as a beginning."""
+    MODEL_FALLBACKS.labels(model)
+    for outcome in ("done", "failed", "broke", "stopped"):
+        MODEL_CALLS.labels(model, outcome)
+    _count_tokens(model, Usage(0, 0))
+
+
+def _count_tokens(model: str, usage: Usage) -> None:
+    MODEL_TOKENS.labels(model, "input").inc(usage.input_tokens)
+    MODEL_TOKENS.labels(model, "output").inc(usage.output_tokens)
 
 
 class Room:

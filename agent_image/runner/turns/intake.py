@@ -7,6 +7,7 @@ from agent_image.runner.turns.turn import RETRY_DELAYS_S, Parts, TurnRun, Why
 from appliance.core import event_bus, logs, postgres
 from appliance.core.clock import monotonic
 from appliance.core.errors import StaleAttempt, StoreAway
+from appliance.core.metrics import TURN_WAIT
 from appliance.core.records import TaskState, Turn
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
@@ -59,6 +60,7 @@ class Intake:
         """Give a reserved slot to its turn, or back."""
         self._reserved -= 1
         if turn is not None:
+            TURN_WAIT.observe(0.0)
             self._start(turn)
 
     def _free(self) -> int:
@@ -182,5 +184,5 @@ class Intake:
         if running:
             for turn_id in await ledger.cancelled_among(list(running)):
                 self.end(turn_id, "stopped")
-        for turn_id in await ledger.overdue(boot):
-            self.end(turn_id, "deadline")
+            for turn_id in await ledger.overdue(boot):
+                self.end(turn_id, "deadline")

@@ -14,7 +14,7 @@ from agent_image.runner.turns.publisher import Publisher
 from appliance.core import failpoints, logs
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import ModelError, ModelSilent, StaleAttempt, StoreAway
-from appliance.core.metrics import ATTEMPTS_RESTARTED, FIRST_TOKEN, STALE_REFUSED, TURNS_ENDED
+from appliance.core.metrics import ATTEMPTS_RESTARTED, FIRST_TOKEN, STALE_REFUSED, TURN_SECONDS, TURNS_ENDED
 from appliance.core.records import TaskState, Turn
 from appliance.core.task_ledger import Answer, Step, TaskLedger
 from appliance.core.working_memory import Said, WorkingMemory
@@ -186,6 +186,7 @@ class TurnRun:
         )
         failpoints.reach("after_commit_before_done_event")
         TURNS_ENDED.labels(answer.state).inc()
+        TURN_SECONDS.observe(time.monotonic() - self._started)
         kind, data = last_word(answer, message)
         self._publisher.say(kind, **data)
         await self._publisher.drain()

@@ -52,7 +52,7 @@ def look(folder: Path) -> Machine:
         has_apt=shutil.which("apt-get") is not None,
         missing_packages=_missing_packages(is_root),
         user_namespaces=not is_root or _user_namespaces(),
-        docker=_docker(),
+        docker=docker_state(),
     )
 
 
@@ -117,7 +117,8 @@ def _user_namespaces() -> bool:
         return True  # unshare itself is missing: said as a missing package
 
 
-def _docker() -> str:
+def docker_state() -> str:
+    """Whether there is a Docker Engine for this user: absent, answers, forbidden or silent."""
     path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not path.startswith("unix://"):
         return "absent"

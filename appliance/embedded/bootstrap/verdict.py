@@ -97,7 +97,7 @@ def _space(machine: Machine, needs: Needs) -> Line | None:
 
 def _docker(machine: Machine) -> Line:
     found = {
-        "answers": Line(Mark.GOOD, "Docker answers; this version runs as processes all the same"),
+        "answers": Line(Mark.GOOD, "Docker answers: a new appliance runs in it (--runtime embedded: as processes)"),
         "forbidden": Line(
             Mark.NOTE,
             "Docker is installed, but you may not use it: running as processes (fix: sudo usermod -aG docker $USER)",

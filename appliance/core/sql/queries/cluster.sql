@@ -44,12 +44,6 @@ select pg_terminate_backend(b.pid) from (
   select distinct l.pid from pg_locks l
    where l.relation = 'cluster_epoch'::regclass and l.granted and l.pid <> pg_backend_pid()) b;
 
--- name: desired_agents
-select agents from desired_fleet where id = 1;
-
--- name: set_first_desired_agents
-insert into desired_fleet(id, agents, changed_by) values (1, %(agents)s, %(by)s) on conflict (id) do nothing;
-
 -- name: ping
 select 1 as ok;
 
@@ -69,6 +63,7 @@ select f.*, m.moved, m.first_turn_ms, r.refused
   left join lateral (
     select count(*) as refused from refusals x
      where x.boot = f.old_boot and x.at >= f.elected_at - interval '10 seconds') r on true
+ where %(before)s::bigint is null or f.epoch < %(before)s
  order by f.epoch desc limit %(limit)s;
 
 -- name: order_drain

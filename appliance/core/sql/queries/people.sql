@@ -5,6 +5,16 @@ select id, name, role, tenant_id, password_hash from users where tenant_id = %(t
 insert into users(tenant_id, name, role) values (%(tenant)s, %(name)s, %(role)s)
 on conflict (tenant_id, name) do update set name = excluded.name returning id, name, role, tenant_id;
 
+-- name: give_role
+-- Make a person, or change what an existing one may do. A change is audited; logins notice it within two seconds.
+with before as (select role from users where tenant_id = %(tenant)s and name = %(name)s),
+     person as (insert into users(tenant_id, name, role) values (%(tenant)s, %(name)s, %(role)s)
+                on conflict (tenant_id, name) do update set role = excluded.role returning id)
+select p.id, case when b.role is distinct from %(role)s then
+         audit(%(by)s, 'give role', %(name)s, jsonb_build_object('role', %(role)s::text, 'before', b.role), %(trace)s)
+       end as audited
+  from person p left join before b on true;
+
 -- name: set_password
 update users set password_hash = %(hash)s where id = %(user)s;
 

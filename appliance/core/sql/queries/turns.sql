@@ -3,8 +3,11 @@ select * from accept_turn(%(tenant)s, %(user)s, %(conversation)s, %(create)s, %(
   %(message)s, %(trace)s, %(boot)s, make_interval(secs => %(deadline_s)s), %(max_queued)s);
 
 -- name: claim_turns
-select t.*, m.text as message from claim_turns(%(boot)s, %(limit)s, make_interval(secs => %(deadline_s)s)) t
-  join messages m on m.task_id = t.id and m.role = 'user';
+select t.*, m.text as message, extract(epoch from t.claimed_at - greatest(t.due_at, t.released_at))::float as waited_s
+  from claim_turns(%(boot)s, %(limit)s, make_interval(secs => %(deadline_s)s)) t
+  join messages m on m.task_id = t.id and m.role = 'user'
+  -- Asked four times a second by every agent: mostly there is nothing, and then no lock is taken and nothing written.
+ where exists(select 1 from tasks q where q.state = 'queued' and q.due_at <= now() and q.kind = 'conversation');
 
 -- name: end_turn
 select end_turn(%(task)s, %(attempt)s, %(boot)s, %(state)s, %(reason)s, %(result)s, %(message)s, %(text)s, %(agent)s,

@@ -1,4 +1,4 @@
-"""Every read the pages and the API need; page and JSON are faces of the same records."""
+"""The cluster at a glance: what Redis says of the agents, what PostgreSQL says of the work."""
 
 import asyncio
 
@@ -8,17 +8,19 @@ from appliance.core.election import Election
 from appliance.core.errors import StoreAway
 from appliance.core.health import is_suspected
 from appliance.core.history import Failover, History
+from appliance.core.orders import AutomaticFailover, Pause
 from appliance.core.postgres import Postgres
 from appliance.core.records import Agent, Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import BEAT_S, Settings
+from control_plane.queries.patience import InTime
 
 LEDGER_S = 1.0
 """So long an answer of PostgreSQL is waited for: a page about the agents must not hang on it."""
 UNKNOWN = "unknown"
-NEWEST = 50
-"""Failovers that the history shows."""
+PAGE = 20
+"""Failovers that one page of the history shows."""
 
 
 class AgentLine(msgspec.Struct, frozen=True):
@@ -49,6 +51,8 @@ class Overview(msgspec.Struct, frozen=True):
     epoch: int
     work: Work | None
     away: tuple[str, ...]
+    paused: Pause | None = None
+    """Who paused automatic failover; null also while PostgreSQL is away."""
 
     @property
     def active(self) -> int:
@@ -81,6 +85,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
     work: Work
     epoch: int
+    paused: Pause | None
 
 
 class Queries:
@@ -91,13 +96,14 @@ class Queries:
         self._election = Election(redis, postgres)
         self._postgres = postgres
         self._history = History(postgres)
+        self._automatic = AutomaticFailover(postgres)
         self._settings = settings
         self._last_seen = Seen()
-        self._ledger_reading: asyncio.Task[Ledger | None] | None = None
+        self._ledger = InTime(self._read_ledger, LEDGER_S)
 
     async def overview(self) -> Overview:
         """Read the cluster; a store that is away is named, never an error."""
-        seen, ledger = await asyncio.gather(self._seen(), self._ledger())
+        seen, ledger = await asyncio.gather(self._seen(), self._ledger.get())
         away = [store for store, said in (("Redis", seen), ("PostgreSQL", ledger)) if said is None]
         shown = seen or self._last_seen
         return Overview(
@@ -106,15 +112,23 @@ class Queries:
             epoch=ledger.epoch if ledger else shown.epoch,
             work=ledger.work if ledger else None,
             away=tuple(away),
+            paused=ledger.paused if ledger else None,
         )
 
-    async def failovers(self) -> list[Failover]:
-        """Read the newest failovers.
+    async def failovers(self, before: int | None = None) -> list[Failover]:
+        """Read the newest failovers, or the newest of those before an epoch.
 
         Raises:
             StoreAway: PostgreSQL does not answer.
         """
-        return await self._history.failovers(NEWEST)
+        return await self._history.failovers(PAGE, before=before)
+
+    async def paused(self) -> Pause | None:
+        """Return who paused automatic failover; None also while PostgreSQL is away: a page is shown without it."""
+        try:
+            return await self._automatic.paused()
+        except StoreAway:
+            return None
 
     async def _seen(self) -> Seen | None:
         try:
@@ -125,17 +139,11 @@ class Queries:
         self._last_seen = Seen(lines, view.primary_id, view.epoch)
         return self._last_seen
 
-    async def _ledger(self) -> Ledger | None:
-        """Read PostgreSQL; None when it does not answer in time. A late reading serves whoever asks next."""
-        if self._ledger_reading is None or self._ledger_reading.done():
-            self._ledger_reading = asyncio.create_task(self._read_ledger(), name="ledger reading")
-        done, _ = await asyncio.wait({self._ledger_reading}, timeout=LEDGER_S)
-        return self._ledger_reading.result() if done else None
-
     async def _read_ledger(self) -> Ledger | None:
         try:
             row = await self._postgres.row("work_by_state")
-            return Ledger(Work(**row) if row else Work(), (await self._election.current()).number)
+            epoch, paused = (await self._election.current()).number, await self._automatic.paused()
+            return Ledger(Work(**row) if row else Work(), epoch, paused)
         except StoreAway:
             return None
 

@@ -1,0 +1,1 @@
+"""Grafana's dashboards: written by `python -m grafana`, provisioned as JSON."""

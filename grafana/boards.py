@@ -1,0 +1,262 @@
+"""What each dashboard shows: five numbers, then graphs. Prometheus' names are those of `appliance/core/metrics.py`."""
+
+from grafana.panels import RATE, Json, bars, dashboard, graph, name_of, number, quantiles
+
+
+def _rate(metric: str, by: str = "") -> str:
+    return f"sum{by and f' by ({by}) '}(rate({metric}{RATE}))"
+
+
+def _share(part: str, whole: str) -> str:
+    return f"({part}) / (({whole}) > 0) or vector(0)"
+
+
+CLUSTER = dashboard(
+    "cluster",
+    "Cluster",
+    "Agents, their primary, and how failovers went.",
+    [
+        number("Agents active", 'sum(nexus_cluster_agents_total{status="active"})', bad_below=2),
+        name_of("Primary", "nexus_agent_is_primary == 1", "agent", "The agent that believes to be primary."),
+        number("Epoch", "max(nexus_cluster_epoch)", help="The number of the primary's term."),
+        number("Tasks waiting", "sum(nexus_tasks_pending)", bad_above=100),
+        number(
+            "Failovers in 24 h",
+            'round(sum(increase(nexus_failover_total{kind!~"first|switchover"}[24h])))',
+            bad_above=2,
+        ),
+    ],
+    [
+        graph(
+            "Load",
+            {"{{agent}}": "nexus_cluster_agent_load", "most": "max(nexus_cluster_agent_max_load)"},
+            help="Turns that run on each agent; above the most they wait.",
+        ),
+        graph(
+            "Agents by status",
+            {
+                "{{status}}": "sum by (status) (nexus_cluster_agents_total)",
+                "wanted": "max(nexus_cluster_agents_desired)",
+                "least": "max(nexus_min_secondaries) + 1",
+            },
+        ),
+        graph(
+            "Who is primary",
+            {"{{agent}}": "nexus_agent_is_primary"},
+            stacked=True,
+            help="As each agent believes: never more than 1 in sum for longer than a scrape.",
+        ),
+        bars("Newest failover", "nexus_failover_part_seconds", "part", "s", "detect, agree, elect, promote."),
+        graph("Failover by part", {"{{part}}": "nexus_failover_part_seconds"}, "s", stacked=True),
+        graph(
+            "Elections",
+            {"{{kind}}": "round(increase(nexus_failover_total[5m]))"},
+            help="Within five minutes, by cause.",
+        ),
+        graph("Heartbeat age", {"{{agent}}": "nexus_heartbeat_age_seconds"}, "s"),
+        graph("Missed beats", {"{{agent}}": "nexus_heartbeat_missed"}, help="In a row; agents beat twice a second."),
+        graph("Epoch each agent knows", {"{{agent}}": "nexus_agent_epoch"}),
+        graph(
+            "Event loop lag",
+            {"{{agent}}": "nexus_agent_loop_lag_seconds"},
+            "s",
+            "High: the machine or the agent is busy.",
+        ),
+        graph(
+            "Writes refused",
+            {"{{agent}}": _rate("nexus_stale_writes_refused_total", "agent")},
+            "ops",
+            "Of overtaken attempts: the fence at work.",
+        ),
+        graph(
+            "CPU",
+            {"{{instance}}": f'rate(process_cpu_seconds_total{{job!="prometheus"}}{RATE})'},
+            "percentunit",
+            "Of one core. An agent's keeper is not in it.",
+        ),
+    ],
+)
+
+TASKS = dashboard(
+    "tasks",
+    "Tasks",
+    "Turns from acceptance to commit.",
+    [
+        number("Waiting", "sum(nexus_tasks_pending)", bad_above=100),
+        number("Running", "sum(nexus_tasks_running)"),
+        number("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s", bad_above=120),
+        number("Dead letters", "sum(nexus_tasks_dead)", bad_above=1),
+        number("Ended per minute", f"60 * {_rate('nexus_turns_total')}"),
+    ],
+    [
+        graph(
+            "Accepted",
+            {"{{route}}": _rate("nexus_turns_accepted_total", "route")},
+            "ops",
+            "direct: run where they were accepted; queued: another agent, or later.",
+        ),
+        graph("Ended", {"{{state}}": _rate("nexus_turns_total", "state")}, "ops"),
+        graph("Share of each agent", {"{{agent}}": _rate("nexus_turns_total", "agent")}, "ops", stacked=True),
+        graph("Wait", quantiles("nexus_turn_wait_seconds"), "s", "From the moment a turn could run to its claim."),
+        graph("Run time", quantiles("nexus_turn_seconds"), "s", "From claim to commit."),
+        graph(
+            "Taken over",
+            {"{{agent}}": _rate("nexus_attempts_restarted_total", "agent")},
+            "ops",
+            "Turns of dead or silent agents that another one went on with.",
+        ),
+        graph("Waiting by priority", {"{{priority}}": "sum by (priority) (nexus_tasks_pending)"}, stacked=True),
+        graph("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s"),
+        graph("Running and dead", {"running": "sum(nexus_tasks_running)", "dead": "sum(nexus_tasks_dead)"}),
+    ],
+)
+
+_CALLS = "nexus_model_calls_total"
+_WRONG = f'sum(rate({_CALLS}{{outcome=~"failed|broke"}}{RATE}))'
+MODELS = dashboard(
+    "models",
+    "Models",
+    "Calls of language models.",
+    [
+        number("Calls per minute", f"60 * {_rate(_CALLS)}"),
+        number("Errors", _share(_WRONG, _rate(_CALLS)), "percentunit", bad_above=0.05),
+        number("Fallbacks", _share(_rate("nexus_model_fallbacks_total"), _rate(_CALLS)), "percentunit"),
+        number("Tokens per second", f'sum(rate(nexus_model_tokens_total{{kind="output"}}{RATE}))'),
+        number("Paused", "sum(nexus_model_paused)", help="Agents times models left alone after failures.", bad_above=1),
+    ],
+    [
+        graph("Calls by model", {"{{model}}": _rate(_CALLS, "model")}, "ops"),
+        graph(
+            "Calls by outcome",
+            {"{{outcome}}": _rate(_CALLS, "outcome")},
+            "ops",
+            "done; failed: said nothing; broke: in the middle; stopped: by its user or by a takeover.",
+        ),
+        graph("Time to first token", quantiles("nexus_time_to_first_token_seconds"), "s"),
+        graph("Tokens by model", {"{{model}} {{kind}}": _rate("nexus_model_tokens_total", "model, kind")}, "ops"),
+        graph("Fallbacks", {"{{model}}": _rate("nexus_model_fallbacks_total", "model")}, "ops"),
+        graph(
+            "Circuit open", {"{{agent}} {{model}}": "nexus_model_paused"}, help="1: left alone until its next probe."
+        ),
+        graph("Chunks relayed", {"{{agent}}": _rate("nexus_tokens_streamed_total", "agent")}, "ops"),
+    ],
+)
+
+_REQUESTS = "nexus_gateway_requests_total"
+_ERRORS = f'sum(rate({_REQUESTS}{{status=~"5.."}}{RATE}))'
+GATEWAY = dashboard(
+    "gateway",
+    "Gateway",
+    "What people get from nginx, and what the programs behind it answer.",
+    [
+        number("nginx", "sum(nexus_gateway_up)", help="1: it answers.", bad_below=1),
+        number("Requests per second", _rate(_REQUESTS), "reqps"),
+        number("Errors (5xx)", _share(_ERRORS, _rate(_REQUESTS)), "percentunit", bad_above=0.05),
+        number("Answers begin (p95)", quantiles("nexus_gateway_response_seconds")["p95"], "s", bad_above=3),
+        number("Connections", "sum(nexus_gateway_connections)"),
+    ],
+    [
+        graph("Requests by status", {"{{status}}": _rate(_REQUESTS, "status")}, "reqps", stacked=True),
+        graph("Until an answer begins", quantiles("nexus_gateway_response_seconds"), "s"),
+        graph(
+            "Agents asked",
+            {
+                "{{outcome}}": _rate("nexus_gateway_upstream_tries_total", "outcome"),
+                "asked again": _rate("nexus_gateway_retries_total"),
+            },
+            "reqps",
+            "error: no answer, or a 5xx. Asked again: another agent was asked for the same request.",
+        ),
+        graph(
+            "Open streams",
+            {"{{agent}}": "nexus_open_streams"},
+            help="Clients that follow a conversation.",
+            stacked=True,
+        ),
+        graph("Connections", {"clients": "nexus_gateway_connections", "agents listed": "nexus_gateway_agents"}),
+        graph(
+            "Behind the gateway, by status",
+            {"{{job}} {{status}}": _rate("nexus_http_request_seconds_count", "job, status")},
+            "reqps",
+        ),
+        graph(
+            "Behind the gateway, by route",
+            {"{{job}} {{method}} {{route}}": _rate("nexus_http_request_seconds_count", "job, method, route")},
+            "reqps",
+        ),
+        graph(
+            "Mean time by route",
+            {
+                "{{job}} {{route}}": f"{_rate('nexus_http_request_seconds_sum', 'job, route')} / "
+                f"({_rate('nexus_http_request_seconds_count', 'job, route')} > 0)"
+            },
+            "s",
+        ),
+    ],
+)
+
+_CALLED = _rate("nexus_redis_commands_total", "command")
+_SLOW = f"topk(10, {_rate('nexus_redis_command_seconds_total', 'command')} / ({_CALLED} > 0))"
+_HITS = 'nexus_redis_lookups_total{outcome="hit"}'
+STORES = dashboard(
+    "stores",
+    "Stores",
+    "Redis and PostgreSQL.",
+    [
+        number("Redis", "sum(nexus_redis_up)", help="1: it answers.", bad_below=1),
+        number("Redis p99", "nexus_redis_latency_ms", "ms", "As the programs wait for it.", bad_above=10),
+        number("Redis memory", "sum(nexus_redis_memory_bytes)", "bytes"),
+        number("PostgreSQL", "sum(nexus_postgresql_up)", help="1: it answers.", bad_below=1),
+        number("Size of the database", "sum(nexus_postgresql_size_bytes)", "bytes"),
+    ],
+    [
+        graph(
+            "Redis: waited for",
+            quantiles("nexus_redis_latency_seconds", "call"),
+            "s",
+            "control: beats, leases, votes; data: work.",
+        ),
+        graph(
+            "Redis: memory",
+            {"used": "nexus_redis_memory_bytes", "most (0: no limit)": "nexus_redis_memory_max_bytes"},
+            "bytes",
+        ),
+        graph("Redis: commands", {"{{command}}": f"topk(10, {_rate('nexus_redis_commands_total', 'command')})"}, "ops"),
+        graph("Redis: time per command", {"{{command}}": _SLOW}, "s"),
+        graph(
+            "Redis: keys found",
+            {"share": f"sum(rate({_HITS}{RATE})) / ({_rate('nexus_redis_lookups_total')} > 0)"},
+            "percentunit",
+        ),
+        graph("Redis: keys", {"keys": "nexus_redis_keys"}),
+        graph(
+            "Redis: keys gone", {"{{why}}": _rate("nexus_redis_keys_gone_total", "why")}, "ops", "Evicted must stay 0."
+        ),
+        graph(
+            "Redis: clients",
+            {"{{state}}": "nexus_redis_clients", "refused": _rate("nexus_redis_rejected_connections_total")},
+        ),
+        graph("Redis: network", {"{{direction}}": _rate("nexus_redis_network_bytes_total", "direction")}, "Bps"),
+        graph("Redis: writes to disk", {"append-only file": "nexus_redis_persists"}, help="0: it cannot."),
+        graph("Redis: uptime", "nexus_redis_uptime_seconds", "s"),
+        graph(
+            "PostgreSQL: connections",
+            {"{{state}}": "nexus_postgresql_connections", "most": "nexus_postgresql_connections_max"},
+        ),
+        graph(
+            "PostgreSQL: transactions", {"{{outcome}}": _rate("nexus_postgresql_transactions_total", "outcome")}, "ops"
+        ),
+        graph("PostgreSQL: locks", {"{{state}}": "nexus_postgresql_locks"}),
+        graph("PostgreSQL: deadlocks", {"broken": "increase(nexus_postgresql_deadlocks_total[5m])"}),
+        graph("PostgreSQL: blocks", {"from {{from}}": _rate("nexus_postgresql_blocks_total", "from")}, "ops"),
+        graph("PostgreSQL: size", "nexus_postgresql_size_bytes", "bytes"),
+    ],
+)
+
+BOARDS: dict[str, Json] = {
+    "cluster": CLUSTER,
+    "tasks": TASKS,
+    "models": MODELS,
+    "gateway": GATEWAY,
+    "stores": STORES,
+}

@@ -1,0 +1,1 @@
+"""What Grafana and Prometheus are given: that it is right by itself, and that a working cluster fills it."""
