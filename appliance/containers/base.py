@@ -1,11 +1,14 @@
 """What the images stand on: Debian pulled, or made of Debian's packages where no image registry answers; and wheels."""
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.containers.engine import Engine, Shown
@@ -25,13 +28,21 @@ DOWNLOAD_MB = 300
 _APT = re.compile(r"^Acquire::(?:https?::|ForceIPv|Check-)\S* \"[^\"]*\";$", re.MULTILINE)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """One build at a time, whatever home it is for: they share the folder."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def debian(engine: Engine, say: Shown) -> str:
     """Return the base image, made or pulled when it is not there yet.
 
     Raises:
         CannotStart: neither works here; says what to type.
     """
-    BUILD.mkdir(parents=True, exist_ok=True)
     _write_apt_conf()
     if engine.has_image(DEBIAN):
         return DEBIAN
@@ -86,7 +97,8 @@ def _write_apt_conf() -> None:
     found = []
     if shutil.which("apt-config"):
         dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
-        found = [line for line in _APT.findall(dump) if '""' not in line]
+        # A proxy's password must not stand in an image: such a proxy is given as HTTP_PROXY instead.
+        found = [line for line in _APT.findall(dump) if '""' not in line and "@" not in line]
     if extra_authority():
         found.append('Acquire::https::CAInfo "/usr/local/share/ca-certificates/host.crt";')
     APT_CONF.write_text("".join(f"{line}\n" for line in found))

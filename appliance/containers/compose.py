@@ -1,5 +1,7 @@
 """What Compose is given of one home: variables, settings and secrets, written anew on every `up`."""
 
+import hmac
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ from appliance.core.settings import Settings
 from appliance.embedded.config import Config, runs_bundled_model, shared_settings
 from appliance.embedded.places import Home
 from appliance.embedded.redis import configuration, users_file
-from appliance.embedded.secrets import GENERATED, write_private
+from appliance.embedded.secrets import GENERATED, read_secret, write_private
 
 SERVICES = ("postgres", "redis", "model", "agent", "broker", "control-plane", "gateway", "prometheus", "grafana")
 """In the order in which they start."""
@@ -22,8 +24,6 @@ _MODULES = (Path("/usr/local/lib/redis/redisearch.so"), Path("/usr/local/lib/red
 HAND_BACK_S = 30
 """An agent that is stopped may take this long beside the time for its turns."""
 _HOST = "host.docker.internal"
-
-
 GRAFANA = "grafana/grafana:12.4.0"
 """Grafana's own image, of the version against whose schema the dashboards are checked."""
 _OUTSIDE = ("model_url", "ollama_url", "redis_url", "postgres_url")
@@ -34,6 +34,7 @@ def stage(home: Home, config: Config, tags: Tags) -> None:
     """Write everything that `compose.yaml` refers to."""
     staged = Staged(home)
     staged.secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
+    secrets, redis = secrets_of(home, config), _redis_files(home, staged)
     variables = {
         "COMPOSE_PROFILES": ",".join(profiles(config)),
         "COMPOSE_PROJECT_NAME": staged.project,
@@ -45,16 +46,15 @@ def stage(home: Home, config: Config, tags: Tags) -> None:
         "NEXUS_DOCKER_SOCKET": str(SOCKET),
         "NEXUS_DOCKER_GROUP": str(SOCKET.stat().st_gid),
         "NEXUS_AGENT_GRACE": f"{drain_s(config) + HAND_BACK_S}s",
+        "NEXUS_SECRETS_MARK": _mark(home, secrets),
+        "NEXUS_REDIS_MARK": _mark(home, {str(file): text for file, text in redis.items()}),
         "NEXUS_IMAGE_GRAFANA": GRAFANA,
         **{f"NEXUS_IMAGE_{name.upper().replace('-', '_')}": tag for name, tag in tags.items()},
     }
     write_private(staged.variables, lines(variables))
     write_private(staged.settings, lines({name.upper(): value for name, value in inside(config).items()}))
-    text = configuration(
-        6379, bind="* -::*", users=Path("/run/secrets/redis_acl"), data=Path("/data"), modules=_MODULES
-    )
-    _for_containers(staged.redis_conf, text + "protected-mode no\n")
-    _stage_secrets(home, config, staged)
+    for file, text in (redis | {staged.secrets / name: text for name, text in secrets.items()}).items():
+        _for_containers(file, text)
 
 
 def lines(values: dict[str, str]) -> str:
@@ -94,17 +94,23 @@ def secrets_of(home: Home, config: Config) -> dict[str, str]:
     return found
 
 
-def _stage_secrets(home: Home, config: Config, staged: Staged) -> None:
-    """Write each secret to where only the containers' user reads it; one that is not set is an empty file."""
-    for name, text in secrets_of(home, config).items():
-        _for_containers(staged.secrets / name, text)
-    _for_containers(staged.secrets / "redis_acl", users_file(home))
+def _redis_files(home: Home, staged: Staged) -> dict[Path, str]:
+    """Return the configuration of Redis and its users, by file."""
+    users = Path("/run/secrets/redis_acl")
+    text = configuration(6379, bind="* -::*", users=users, data=Path("/data"), modules=_MODULES)
+    return {staged.redis_conf: text + "protected-mode no\n", staged.secrets / users.name: users_file(home)}
+
+
+def _mark(home: Home, texts: Mapping[str, str]) -> str:
+    """Return what changes with the texts and tells nothing of them: containers that read others are made anew."""
+    key = read_secret(home.secrets, "cluster_secret").encode()
+    return hmac.new(key, json.dumps(sorted(texts.items())).encode(), "sha256").hexdigest()[:16]
 
 
 def _for_containers(file: Path, text: str) -> None:
-    """Write a file that the user of the containers alone may read."""
+    """Write a file that the user of the containers alone may read; one that is not set is empty."""
     if file.exists() and file.read_text() == text:
-        return  # its containers have it mounted: another file under this name would not reach them
+        return  # containers have it mounted: another file of this name would not reach them
     write_private(file, text)
     if os.geteuid() == 0:
         os.chown(file, user_id(), user_id())

@@ -37,13 +37,13 @@ class Engine:
         self._show(shlex.join(command))
         return _done(command, within_s)
 
-    def ask(self, *words: str, accept: Sequence[int] = (0,)) -> str:
+    def ask(self, *words: str, accept: Sequence[int] = (0,), within_s: float = 30) -> str:
         """Run one command that only looks, or that nobody needs to see.
 
         Raises:
             CannotStart: it ended with another code than `accept`.
         """
-        return _done(["docker", *words], 30, accept)
+        return _done(["docker", *words], within_s, accept)
 
     def compose(self, options: Sequence[str], *words: str, within_s: float = 600) -> str:
         """Run one Compose command, showing it first.
@@ -60,8 +60,8 @@ class Engine:
         return bool(self.ask("image", "ls", "--quiet", tag).strip())
 
     def inspect(self, *names: str) -> list[dict[str, Any]]:
-        """Return what the engine knows of these containers."""
-        return list(json.loads(self.ask("inspect", *names))) if names else []
+        """Return what the engine knows of these containers; one that was removed meanwhile is left out."""
+        return list(json.loads(self.ask("inspect", *names, accept=(0, 1)))) if names else []
 
 
 def refuse_unusable_docker() -> None:

@@ -103,7 +103,7 @@ def _build(engine: Engine, image: Image, tag: str, base: str, context: Path) -> 
 def _tidy(engine: Engine) -> None:
     """Remove our images that no container has used for a week, and what was only needed to build."""
     for chosen, age in ((f"label={_MARK}", "168h"), ("label=nexus.stage=build", "24h")):
-        engine.ask("image", "prune", "--all", "--force", "--filter", chosen, "--filter", f"until={age}")
+        engine.ask("image", "prune", "--all", "--force", "--filter", chosen, "--filter", f"until={age}", within_s=600)
 
 
 def tag_of(image: Image, base: str, locked: Mapping[str, str]) -> str:

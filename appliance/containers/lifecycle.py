@@ -58,7 +58,8 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
     home.create()
     engine = Engine(progress.ran)
     with only_one(home):
-        tags = _images(engine, progress)
+        with base.alone():
+            tags = _images(engine, progress)
         config = _decide(home, wishes, progress)
         config = _with_grafana(engine, home, config, wishes, progress)
         compose.stage(home, config, tags)

@@ -1,8 +1,6 @@
 """One appliance in containers, with verbs for what befalls them; an answer watched while it happens."""
 
-import asyncio
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -37,6 +35,9 @@ def docker(*words: str) -> str:
 
 class Stack(Appliance):
     """The appliance of one home as containers."""
+
+    within_s = 540
+    """The first time everything is downloaded and built."""
 
     @property
     def place(self) -> Place:
@@ -177,13 +178,3 @@ def engine_answers() -> bool:
     from appliance.embedded.bootstrap.machine import docker_state
 
     return docker_state() == "answers"
-
-
-async def at_once(*commands: tuple[str, ...]) -> None:
-    """Run docker commands beside each other."""
-    await asyncio.gather(*(asyncio.to_thread(docker, *words) for words in commands))
-
-
-def without_docker() -> dict[str, str]:
-    """An environment in which no Docker Engine is found."""
-    return {**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"}

@@ -37,13 +37,12 @@ class Needs:
 
 
 def unsupported(machine: Machine) -> str | None:
-    """Why the servers in the wheels cannot run here at all, in one sentence; None when they can."""
-    instead = "for other machines there will be the Docker runtime"
+    """Why Nexus cannot run here at all, with Docker or without, in one sentence; None when it can."""
     if machine.system != "Linux" or machine.cpu != "x86_64":
-        return f"Nexus without Docker needs Linux on x86-64; this is {machine.system} on {machine.cpu} ({instead})."
+        return f"Nexus needs Linux on x86-64; this is {machine.system} on {machine.cpu}, with or without Docker."
     if machine.glibc is None or machine.glibc < OLDEST_GLIBC:
         found = "another C library" if machine.glibc is None else f"glibc {_dotted(machine.glibc)}"
-        return f"Nexus without Docker needs glibc 2.31 or newer; this system has {found} ({instead})."
+        return f"Nexus needs glibc 2.31 or newer; this system has {found}."
     if machine.implementation != "cpython" or machine.python not in PYTHONS:
         found = f"{machine.implementation} {_dotted(machine.python)}"
         return f"Nexus needs CPython 3.11, 3.12 or 3.13; this is {found}: try `make up PYTHON=python3.11`."
