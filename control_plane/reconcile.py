@@ -76,9 +76,9 @@ class Reconciler:
         Raises:
             StoreAway, FleetAway: PostgreSQL or the fleet does not answer. NotFound: nothing was ever wished for.
         """
-        desired, members, view, orders = await asyncio.gather(
-            self._desired.read(), self._fleet.members(), self.view(), self._orders.recent(JUST_NOW_S)
-        )
+        # Orders first: what a switchover did that has ended by then shows in the view that is read afterwards.
+        orders = await self._orders.recent(JUST_NOW_S)
+        desired, members, view = await asyncio.gather(self._desired.read(), self._fleet.members(), self.view())
         return Seen(desired, members, view, tuple(orders))
 
     async def view(self) -> ClusterView | None:
