@@ -13,6 +13,7 @@ from appliance.core.task_ledger import Answer, TaskLedger
 from tests.faults.chat import ask
 from tests.faults.rows import Bound, row
 from tests.faults.scene import Scene, send, state
+from tests.faults.steady import story
 from tests.waiting import wait_until
 
 PAUSES_S = (30.0, 10.0)
@@ -49,12 +50,13 @@ async def f22(scene: Scene) -> None:
     worker, other = await scene.secondaries()
     armed = await scene.arm(other, "before_commit:stop")
     late = await scene.chat(armed, f"late {scene.number} [[tokens=20 delay=10ms]]")
-    chat = await scene.chat(worker)
+    chat = await scene.chat(worker, story(8))  # long: its tab may try the stopped agent first
     await stopped(armed)
     send(signal.SIGSTOP, armed.keeper_pid)
     began = await scene.freeze(worker)
-    for it in (chat, late):
-        assert (await it.ended()).events[-1]["attempt"] > 1
+    for it, owner in ((chat, worker), (late, armed)):
+        last = (await it.ended()).events[-1]
+        assert last["attempt"] > 1, f"the turn on {owner.id} was not run again: {it.first('started')}, {last}"
     scene.measure(rerun_s=chat.restarted_at - began)
     await asyncio.sleep(began + PAUSES_S[scene.number > 0] - monotonic())
     before = await entries(scene, chat.asked.conversation)
