@@ -81,7 +81,7 @@ async def closed(scene: Scene, agent: Agent, chat: Chat) -> None:
         async for _ in client.events(chat.asked.conversation):
             pass
     except httpx2.HTTPError:
-        pass
+        pass  # cut off is an end, too
     finally:
         await client.aclose()
 
