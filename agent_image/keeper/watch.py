@@ -103,10 +103,17 @@ class Watch:
             except NexusError as error:
                 log.warning("suspicion_failed", peer=peer.id, error=str(error))
             if not await self._probes_fail(peer):
-                if lease is not None:
-                    self._suspect(lease, None)
-                return None
+                return await self._take_back(peer, lease)
         return None
+
+    async def _take_back(self, peer: Agent, lease: Lease | None) -> None:
+        """Suspect a peer no more that answers again."""
+        if lease is not None:
+            self._suspect(lease, None)
+        try:
+            await self._registry.withdraw_suspicion(peer.boot, voter=self._me)
+        except NexusError as error:
+            log.warning("suspicion_stays", peer=peer.id, error=str(error))  # until its window has passed
 
     async def _lease_of(self, peer: Agent) -> Lease | None:
         """Return the lease as it stands at this moment, if it is this boot's: a renewal after it means life."""

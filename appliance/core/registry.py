@@ -104,6 +104,12 @@ class Registry:
         )
         return int(voters), None if int(silent_ms) < 0 else int(silent_ms) / 1000
 
+    async def withdraw_suspicion(self, boot: str, *, voter: str) -> None:
+        """Say that `voter` hears this boot again: what it said of it before counts no more."""
+        await self._redis.call(
+            "withdraw_suspicion", [self._keys.suspects(boot), self._keys.generation], [voter], control=True
+        )
+
     async def initialise(self, generation: str, epoch: int) -> str:
         """Begin a generation in a Redis that holds no data, or learn the one in force."""
         keys = self._keys

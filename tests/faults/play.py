@@ -1,6 +1,7 @@
 """Plays rows: each run of each row on a whole cluster, then lets everything go on, then audits."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -18,6 +19,8 @@ from tests.faults.scene import Scene, Stage
 
 RUN_WITHIN_S = 120.0
 STARTS_WITHIN_S = 90.0
+KEPT = Path("build/faults")
+"""Here lies what everybody logged in a run that failed: a fault that shows once in fifty runs is not called again."""
 
 
 class Outcome(msgspec.Struct):
@@ -99,7 +102,7 @@ class Theatre:
                 self.fenced[name] += value
 
     async def _run(self, row: Row, scene: Scene, outcome: Outcome) -> None:
-        before = await begin(scene)
+        known, before = len(outcome.failures), await begin(scene)
         try:
             async with asyncio.timeout(RUN_WITHIN_S):
                 await row.play(scene)
@@ -113,6 +116,8 @@ class Theatre:
             outcome.take(scene)
             wrong = await recover(scene, drained=row.draining)
         outcome.failures += [f"run {scene.number}: {it}" for it in wrong]
+        if len(outcome.failures) > known:
+            keep_logs(scene, KEPT / f"{row.id}-{scene.number}")
         if wrong:
             await self.close()  # what is in the rows for good would be found again and again
 
@@ -146,6 +151,14 @@ def _facts(scene: Scene, sql: Any, drained: bool) -> Facts:
         programs=_with_descendants(cluster.programs()), logs=cluster.logs() | _store_logs(cluster.stores.home.logs),
         secrets={name: read_secret(cluster.stores.home.secrets, name) for name in GENERATED},
     )  # fmt: skip
+
+
+def keep_logs(scene: Scene, folder: Path) -> None:
+    """Copy the logs of the cluster and what the tabs saw."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in scene.cluster.logs().items():
+        shutil.copy(path, folder / f"{name}.log")
+    (folder / "tabs.json").write_bytes(msgspec.json.encode([chat.events for chat in scene.chats]))
 
 
 def _store_logs(folder: Path) -> dict[str, Path]:

@@ -186,6 +186,7 @@ async def test_a_runner_forges_neither_a_heartbeat_nor_a_vote_nor_a_lease(
         lambda: registry.beat(an_agent("agent-2")),
         lambda: registry.leave("agent-1", "boot-agent-1", on_purpose=True),
         lambda: registry.suspect("agent-1", "boot-agent-1", voter="agent-2", window_ms=1500),
+        lambda: registry.withdraw_suspicion("boot-agent-1", voter="agent-2"),
         lambda: registry.initialise("another", 99),
         lambda: seat.vote("agent-1", "boot-agent-1", epoch=4, suspect="agent-1", evidence="eof"),
         lambda: seat.install("agent-2", "boot-agent-2", 5),

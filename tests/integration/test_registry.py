@@ -82,6 +82,13 @@ async def test_two_observers_of_one_ended_connection_are_counted(registry: Regis
     assert all(silent is not None and silent < 1 for _, silent in votes)
 
 
+async def test_an_observer_that_hears_the_boot_again_is_not_counted(registry: Registry) -> None:
+    await registry.beat(an_agent())
+    await registry.suspect("agent-1", "boot-agent-1", voter="a", window_ms=1500)
+    await registry.withdraw_suspicion("boot-agent-1", voter="a")
+    assert (await registry.suspect("agent-1", "boot-agent-1", voter="b", window_ms=1500))[0] == 1
+
+
 async def test_a_suspicion_of_a_replaced_boot_says_so(registry: Registry) -> None:
     await registry.beat(an_agent(boot="new"))
     assert (await registry.suspect("agent-1", "old", voter="a", window_ms=1500))[1] is None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -33,7 +34,8 @@ class Bench:
         self.registry, self.election = Registry(redis), Election(redis, postgres)
         self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=10)
         settings = stores.settings(agent_host="127.0.0.1", liveness_port=0)
-        self.peer = Liveness(settings, lambda: Hello(agent="b", boot=self.boot, epoch=1, role="primary"))
+        self._settings = settings
+        self.peer = self._peer(port=0)
         own = Liveness(settings, lambda: Hello(agent="a", boot="", epoch=1, role="secondary"))
         self.tilt = Tilt()
         self.watch = Watch("a", Parts(
@@ -44,6 +46,15 @@ class Bench:
         self.suspected: list[tuple[Lease, float | None]] = []
         self.watch.tell(lambda lease, ended_at: self.suspected.append((lease, ended_at)))
         self._view: ClusterView | None = None
+
+    def _peer(self, port: int) -> Liveness:
+        settings = self._settings.model_copy(update={"liveness_port": port})
+        return Liveness(settings, lambda: Hello(agent="b", boot=self.boot, epoch=1, role="primary"))
+
+    async def heal(self) -> None:
+        """Let b answer again, where it did before."""
+        self.peer = self._peer(self.peer.port)
+        await self.peer.start()
 
     async def start(self) -> None:
         await self.registry.initialise(new_generation(), 0)
@@ -140,3 +151,19 @@ async def test_a_second_witness_confirms_a_death_although_a_beat_came_a_moment_a
         return await bench.buried()
 
     await wait_until(buried, of="the burial")
+
+
+async def test_a_keeper_that_hears_a_peer_again_is_no_witness_of_the_next_cut(bench: Bench) -> None:
+    """Two hosts were cut off from the primary, one after the other and never together: a healed cut counts no more."""
+    await bench.peer.close()
+    suspects = bench.redis.keys.suspects(bench.boot)
+
+    async def counted(wanted: int) -> bool:
+        await bench.beat()
+        return await bench.redis.data.zcard(suspects) == wanted
+
+    await wait_until(partial(counted, 1), of="a suspicion")
+    await bench.heal()
+    await wait_until(partial(counted, 0), within_s=VOTE_WINDOW_MS / 1000 / 2, of="its end, sooner than by its age")
+    assert not await bench.buried()
+    assert bench.suspected[-1][1] is None
