@@ -10,13 +10,14 @@ from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValida
 from litestar.response import Response, Stream
 
 from appliance.core import logs
-from appliance.core.errors import NexusError
+from appliance.core.errors import NexusError, NotFound
 from control_plane.fleet import MAX_FREEZE_S, MAX_LINES, Fleet, FleetAway, Member, Refusal, Stats
 
 log = logs.get("broker")
 Slot = Annotated[int, PathParameter(ge=1, le=99_999)]
 Lines = Annotated[int, QueryParameter(ge=1, le=MAX_LINES)]
 Seconds = Annotated[float, QueryParameter(gt=0, le=MAX_FREEZE_S)]
+VERBS = ("start", "stop", "remove", "restart", "kill")
 Served = NamedDependency[SkipValidation[Fleet]]
 
 
@@ -47,39 +48,13 @@ async def _lines(first: str | None, more: AsyncIterator[str]) -> AsyncIterator[b
             yield line.encode() + b"\n"
 
 
-@post("/members/{slot:int}/start", status_code=204)
-async def start(fleet: Served, slot: Slot) -> None:
-    """Start one."""
-    log.info("start", slot=slot)
-    await fleet.start(slot)
-
-
-@post("/members/{slot:int}/stop", status_code=204)
-async def stop(fleet: Served, slot: Slot) -> None:
-    """Stop one."""
-    log.info("stop", slot=slot)
-    await fleet.stop(slot)
-
-
-@post("/members/{slot:int}/remove", status_code=204)
-async def remove(fleet: Served, slot: Slot) -> None:
-    """Stop one and forget it."""
-    log.info("remove", slot=slot)
-    await fleet.remove(slot)
-
-
-@post("/members/{slot:int}/restart", status_code=204)
-async def restart(fleet: Served, slot: Slot) -> None:
-    """Restart one."""
-    log.info("restart", slot=slot)
-    await fleet.restart(slot)
-
-
-@post("/members/{slot:int}/kill", status_code=204)
-async def kill(fleet: Served, slot: Slot) -> None:
-    """Kill one."""
-    log.info("kill", slot=slot)
-    await fleet.kill(slot)
+@post("/members/{slot:int}/{verb:str}", status_code=204)
+async def do(fleet: Served, slot: Slot, verb: str) -> None:
+    """Start, stop, remove (stop and forget), restart or kill one."""
+    if verb not in VERBS:
+        raise NotFound(f"No such verb: {verb!r}. These are known: {', '.join(VERBS)}.")
+    log.info(verb, slot=slot)
+    await getattr(fleet, verb)(slot)
 
 
 @post("/members/{slot:int}/freeze", status_code=204)
@@ -107,7 +82,7 @@ def _on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response
 def application(fleet: Fleet, at_the_end: Sequence[Callable[[], Awaitable[None]]] = ()) -> Litestar:
     """Build the broker's application around a fleet."""
     return Litestar(
-        route_handlers=[members, stats, member_logs, start, stop, remove, restart, kill, freeze],
+        route_handlers=[members, stats, member_logs, do, freeze],
         dependencies={"fleet": Provide(lambda: fleet, sync_to_thread=False)},
         exception_handlers={NexusError: _on_nexus_error, HTTPException: _on_http_error, Exception: _on_any_error},
         on_shutdown=list(at_the_end),

@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -34,16 +35,22 @@ class Appliance:
 
     within_s = UP_WITHIN_S
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         self.home = home
+        self._settings = {"MODEL_MAX_TOKENS": ANSWER_TOKENS, **settings}
 
     def start(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command; nothing of this process's settings reaches it."""
         command = [sys.executable, "-P", "-m", "appliance.cli", *arguments, "--home", str(self.home)]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
-        environment["MODEL_MAX_TOKENS"] = ANSWER_TOKENS
         return subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=self.within_s, check=False
+            command,
+            env=environment | self._settings,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=self.within_s,
+            check=False,
         )
 
     async def nexus(self, *arguments: str, code: int = 0) -> str:

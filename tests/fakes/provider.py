@@ -25,21 +25,31 @@ class FakeProvider:
     `stop` and `start` kill it and bring it back on the same port.
     """
 
-    def __init__(self, model: str = "fake-model") -> None:
+    def __init__(self, model: str = "fake-model", *, host: str = "127.0.0.1") -> None:
         self.model = model
+        self.host = host
         self.port = 0
         self.process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
         """Address without `/v1`: as Ollama's and Anthropic's are written."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Start the server and wait until it listens."""
         with tempfile.TemporaryDirectory() as folder:
             port_file = Path(folder) / "port"
-            flags = ["--port", str(self.port), "--port-file", str(port_file), "--model", self.model]
+            flags = [
+                "--host",
+                self.host,
+                "--port",
+                str(self.port),
+                "--port-file",
+                str(port_file),
+                "--model",
+                self.model,
+            ]
             flags.append("--tied")
             self.process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "tests.fakes.models", *flags],

@@ -1,7 +1,6 @@
 """What ends or journals work carries its attempt; the boot alone is not enough, for it may have claimed twice (7.2)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -13,23 +12,9 @@ from appliance.core.postgres import Postgres, connection_options
 from appliance.core.records import TaskState, Turn, User
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import Answer, TaskLedger
-from tests.stores import Stores
 from tests.waiting import wait_until
 
 Session = psycopg.AsyncConnection[dict[str, Any]]
-
-
-@pytest.fixture
-async def config(stores: Stores) -> Settings:
-    return await stores.with_own_database()
-
-
-@pytest.fixture
-async def postgres(config: Settings) -> AsyncIterator[Postgres]:
-    pool = Postgres(config, application="test")
-    await pool.open()
-    yield pool
-    await pool.aclose()
 
 
 @pytest.fixture

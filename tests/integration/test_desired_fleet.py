@@ -1,7 +1,6 @@
 """The desired fleet on a real PostgreSQL: one row, each change with its audit row, requests that count once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,20 +12,6 @@ from appliance.core.errors import BadInput, Conflict, NotFound
 from appliance.core.postgres import Postgres, connection_options
 from appliance.core.requests import Requests
 from appliance.core.settings import Settings
-from tests.stores import Stores
-
-
-@pytest.fixture
-async def config(stores: Stores) -> Settings:
-    return await stores.with_own_database()
-
-
-@pytest.fixture
-async def postgres(config: Settings) -> AsyncIterator[Postgres]:
-    pool = Postgres(config, application="test")
-    await pool.open()
-    yield pool
-    await pool.aclose()
 
 
 @pytest.fixture

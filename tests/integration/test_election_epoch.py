@@ -16,23 +16,9 @@ from appliance.core.records import TaskState, User
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import Answer, TaskLedger
-from tests.stores import Stores
 from tests.waiting import wait_until
 
 Session = psycopg.AsyncConnection[dict[str, Any]]
-
-
-@pytest.fixture
-async def config(stores: Stores) -> Settings:
-    return await stores.with_own_database()
-
-
-@pytest.fixture
-async def postgres(config: Settings) -> AsyncIterator[Postgres]:
-    pool = Postgres(config, application="test")
-    await pool.open()
-    yield pool
-    await pool.aclose()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The history of failovers on a real PostgreSQL: what an election leaves behind, and what becomes known later."""
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -11,15 +10,6 @@ from appliance.core.history import Contender, History
 from appliance.core.postgres import Postgres
 from appliance.core.records import TaskState, User
 from appliance.core.task_ledger import Answer, TaskLedger
-from tests.stores import Stores
-
-
-@pytest.fixture
-async def postgres(stores: Stores) -> AsyncIterator[Postgres]:
-    pool = Postgres(await stores.with_own_database(), application="test")
-    await pool.open()
-    yield pool
-    await pool.aclose()
 
 
 @pytest.fixture

@@ -22,14 +22,6 @@ async def config(stores: Stores) -> Settings:
 
 
 @pytest.fixture
-async def postgres(config: Settings) -> AsyncIterator[Postgres]:
-    pool = Postgres(config, application="test")
-    await pool.open()
-    yield pool
-    await pool.aclose()
-
-
-@pytest.fixture
 async def redis(config: Settings) -> AsyncIterator[Redis]:
     client = Redis(config)
     yield client

@@ -1,7 +1,6 @@
 """The ledger's rules on a real PostgreSQL (PROTOCOLS 7)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -10,15 +9,6 @@ from appliance.core.errors import NotFound, Overloaded, StaleAttempt
 from appliance.core.postgres import Postgres
 from appliance.core.records import TaskState, User
 from appliance.core.task_ledger import Answer, TaskLedger
-from tests.stores import Stores
-
-
-@pytest.fixture
-async def postgres(stores: Stores) -> AsyncIterator[Postgres]:
-    pool = Postgres(await stores.with_own_database(), application="test")
-    await pool.open()
-    yield pool
-    await pool.aclose()
 
 
 @pytest.fixture

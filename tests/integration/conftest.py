@@ -1,0 +1,24 @@
+"""What tests of one room of the core share: a database of their own."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from appliance.core.postgres import Postgres
+from appliance.core.settings import Settings
+from tests.stores import Stores
+
+
+@pytest.fixture
+async def config(stores: Stores) -> Settings:
+    """Settings with an empty database."""
+    return await stores.with_own_database()
+
+
+@pytest.fixture
+async def postgres(config: Settings) -> AsyncIterator[Postgres]:
+    """Its pool."""
+    pool = Postgres(config, application="test")
+    await pool.open()
+    yield pool
+    await pool.aclose()
