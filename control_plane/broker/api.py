@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from litestar import Litestar, Request, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
-from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
+from litestar.params import FromPath, FromQuery, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Response, Stream
 
 from appliance.core import logs
@@ -49,7 +49,7 @@ async def _lines(first: str | None, more: AsyncIterator[str]) -> AsyncIterator[b
 
 
 @post("/members/{slot:int}/{verb:str}", status_code=204)
-async def do(fleet: Served, slot: Slot, verb: str) -> None:
+async def do(fleet: Served, slot: Slot, verb: FromPath[str]) -> None:
     """Start, stop, remove (stop and forget), restart or kill one."""
     if verb not in VERBS:
         raise NotFound(f"No such verb: {verb!r}. These are known: {', '.join(VERBS)}.")
