@@ -58,24 +58,27 @@ def list_of(home: Home, runtime: str) -> Callable[[], str]:
     return lambda: docker("exec", gateway, "cat", "/run/gateway/agents.conf")
 
 
-async def lag_of_upstreams(place: Place, runtime: str, over: asyncio.Event) -> float:
-    """Return the longest time in which the gateway's list was not what the registry asks for."""
-    read, differs_since, longest = list_of(place.home, runtime), 0.0, 0.0
+async def lag_of_upstreams(place: Place, runtime: str, over: asyncio.Event) -> tuple[float, int]:
+    """Return the longest time in which the gateway's list was not what the registry asks for, and the number of looks.
+
+    A difference is counted from the look that found it to the look that finds it gone.
+    """
+    read, differs_since, longest, looks = list_of(place.home, runtime), 0.0, 0.0, 0
     async with place.redis() as redis:
         while not over.is_set():
             there = listed(await asyncio.to_thread(read))
             same = members(await Registry(redis).view(), there) == there
+            longest, looks = max(longest, monotonic() - differs_since if differs_since else 0.0), looks + 1
             differs_since = 0.0 if same else differs_since or monotonic()
-            longest = max(longest, monotonic() - differs_since if differs_since else 0.0)
             await asyncio.sleep(LOOK_S)
-    return longest
+    return longest, looks
 
 
 async def scale(page: Page, number: int) -> dict[str, Any]:
     """Scale as a person does, follow the page until it says that all is as wished; return what it showed meanwhile."""
     await page.fill("#number", str(number))
     await page.click("text=Preview")
-    preview = await page.locator("#act p").first.inner_text()
+    preview = await page.locator(f"#act p:has-text('→ {number}:')").first.inner_text()
     began, shown = monotonic(), list[str]()
     await page.click(f"#act button:has-text('Scale to {number}')")
     while True:
@@ -123,7 +126,7 @@ async def under_conversations(home: Home, runtime: str, people: int) -> dict[str
         return judged(crowd, await lag, steps)
 
 
-def judged(crowd: list[Person], lag_s: float, steps: dict[str, Any]) -> dict[str, Any]:
+def judged(crowd: list[Person], lag: tuple[float, int], steps: dict[str, Any]) -> dict[str, Any]:
     """Return the figures and whether all promises were kept."""
     ends: Counter[str] = sum((person.ends for person in crowd), Counter())
     wrong = [it for person in crowd for it in person.wrong]
@@ -131,9 +134,9 @@ def judged(crowd: list[Person], lag_s: float, steps: dict[str, Any]) -> dict[str
         "people": len(crowd), "ends": dict(ends), "wrong": wrong,
         "sent_again": dict(sum((person.refused for person in crowd), Counter[str]())),
         "gap_max_s": round(max(gap for person in crowd for gap in person.gaps), 2),
-        "upstreams_s": round(lag_s, 2), "steps": steps,
+        "upstreams_s": round(lag[0], 2), "looks": lag[1], "steps": steps,
     }  # fmt: skip
-    followed = lag_s < PROMISED_UPSTREAMS_S and all(len(step["shown"]) > 1 for step in steps.values())
+    followed = lag[0] < PROMISED_UPSTREAMS_S and all(len(step["shown"]) > 1 for step in steps.values())
     return figures | {"kept": not wrong and set(ends) == {"done"} and followed}
 
 
@@ -146,7 +149,7 @@ async def run(folder: Path, runtime: str, people: int) -> dict[str, Any]:
             await appliance.nexus("up", "--runtime", runtime, "--agents", str(FEW), "--port", str(free_port()))
             return await under_conversations(Home.at(folder), runtime, people)
         finally:
-            await appliance.nexus("down", "--volumes")
+            await appliance.nexus("down", *(["--volumes"] if runtime == "docker" else []))
 
 
 def main() -> None:
