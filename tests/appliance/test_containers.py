@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from appliance.core.desired_fleet import DesiredFleet
 from appliance.embedded.programs import free_port
 from tests.appliance.containers import HURTS, Hurt, Stack, answering_primary, docker, engine_answers, in_a_home, remove
 from tests.waiting import wait_until
@@ -130,6 +131,10 @@ def test_no_secret_is_in_what_docker_tells_or_in_a_log(stack: Stack) -> None:
 
 
 async def test_every_container_says_that_it_is_healthy(stack: Stack) -> None:
+    await _all_healthy(stack)
+
+
+async def _all_healthy(stack: Stack) -> None:
     async def all_healthy() -> bool:
         return {found["State"]["Health"]["Status"] for found in stack.inspected().values()} == {"healthy"}
 
@@ -212,6 +217,29 @@ async def test_scaling_follows_and_up_does_not_undo_it(stack: Stack) -> None:
     over.set()
     await person
     assert asked
+
+
+async def test_a_fleet_whose_engine_is_restarted_while_it_is_scaled_ends_as_wished(stack: Stack) -> None:
+    """All containers end at once and are started again, as a restarted Docker daemon does it."""
+    scaling = asyncio.create_task(asyncio.to_thread(stack.start, "scale", "4"))
+
+    async def wished() -> bool:
+        async with stack.place.postgres() as postgres:
+            return (await DesiredFleet(postgres).read()).number == 4
+
+    await wait_until(wished, of="a wish for four agents")
+    names = [it.name for it in stack.containers().values()]
+    await asyncio.to_thread(docker, "kill", *names)
+    await asyncio.to_thread(docker, "start", *names)
+    await scaling  # it may have lost its way to the stores; what it wished for is kept
+
+    async def four_serve() -> bool:
+        return len(stack.place.agents) == 4 and bool(await stack.whole())
+
+    await wait_until(four_serve, within_s=120, of="four agents")
+    await _all_healthy(stack)
+    assert await stack.nexus("chat", "Say hello.")
+    await stack.nexus("scale", str(AGENTS))
 
 
 async def test_down_leaves_no_container_and_no_network_and_up_finds_the_data_again(stack: Stack) -> None:
