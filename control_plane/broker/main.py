@@ -11,14 +11,19 @@ from typing import Protocol
 import uvicorn
 
 from appliance.core import logs
+from appliance.core.errors import NexusError
 from control_plane.broker.api import application
-from control_plane.fleet import Fleet
+from control_plane.fleet import Fleet, MemberState
 
+log = logs.get("broker")
 _GRACE_S = 2
 
 
 class Owned(Fleet, Protocol):
     """A fleet with something to put away."""
+
+    async def thaw(self, slot: int) -> None:
+        """Let a frozen member go on."""
 
     async def aclose(self) -> None:
         """Let frozen agents go on; do nothing more."""
@@ -40,9 +45,21 @@ def main() -> None:
 
 async def _serve(said: argparse.Namespace) -> None:
     fleet = _fleet(said)
+    await thaw_forgotten(fleet)
     with listening(said.socket) as listener:
         # At the server's own end: after it, the signal that ended it ends this process.
         await server_of(fleet, at_the_end=[fleet.aclose]).serve(sockets=[listener])
+
+
+async def thaw_forgotten(fleet: Owned) -> None:
+    """Let those go on whom a broker froze that was killed before it could thaw them."""
+    try:
+        for member in await fleet.members():
+            if member.state is MemberState.FROZEN:
+                log.warning("thawed", agent=member.agent_id)
+                await fleet.thaw(member.slot)
+    except NexusError as error:
+        log.warning("nobody_thawed", error=str(error))
 
 
 def _fleet(said: argparse.Namespace) -> Owned:

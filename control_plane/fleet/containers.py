@@ -88,6 +88,11 @@ class Containers:
         self._thaws.add(thaw)
         thaw.add_done_callback(self._thaws.discard)
 
+    async def thaw(self, slot: int) -> None:
+        """Let a paused one go on."""
+        with suppress(Conflict, NotFound):  # it was thawed or ended meanwhile
+            await self._change(slot, lambda api, found: api.unpause(found["Id"]))
+
     async def logs(self, slot: int, lines: int, *, follow: bool) -> AsyncIterator[str]:
         """Yield the end of its log, then what it writes."""
 
@@ -132,8 +137,7 @@ class Containers:
         try:
             await asyncio.sleep(seconds)
         finally:
-            with suppress(Conflict, NotFound):  # it was thawed or ended meanwhile
-                await asyncio.shield(self._change(slot, lambda api, found: api.unpause(found["Id"])))
+            await asyncio.shield(self.thaw(slot))
 
     def _lock(self, slot: int) -> asyncio.Lock:
         return self._locks.setdefault(slot, asyncio.Lock())

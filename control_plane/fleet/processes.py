@@ -15,7 +15,7 @@ from appliance.core.errors import CannotStart, NotFound
 from appliance.embedded.lifecycle import forget_agent, log_file, log_tail, start_agent
 from appliance.embedded.manager import Manager, State
 from appliance.embedded.places import Home
-from appliance.embedded.processes import Recorded, read_record, tell
+from appliance.embedded.processes import read_record, tell
 from control_plane.fleet import FleetAway, Member, MemberState, Stats
 from control_plane.fleet.threads import Threads
 
@@ -72,10 +72,15 @@ class Processes:
 
     async def freeze(self, slot: int, seconds: float) -> None:
         """SIGSTOP to all its processes, SIGCONT after `seconds`."""
-        stopped = await self._in_thread(lambda: self._signal(slot, signal.SIGSTOP))
-        thaw = asyncio.create_task(self._thaw_later(stopped, seconds), name=f"thaw {agent_id(slot)}")
+        await self._in_thread(lambda: self._signal(slot, signal.SIGSTOP))
+        thaw = asyncio.create_task(self._thaw_later(slot, seconds), name=f"thaw {agent_id(slot)}")
         self._thaws.add(thaw)
         thaw.add_done_callback(self._thaws.discard)
+
+    async def thaw(self, slot: int) -> None:
+        """SIGCONT to all processes of a frozen one."""
+        with suppress(NotFound):  # it ended meanwhile
+            await self._in_thread(lambda: self._signal(slot, signal.SIGCONT))
 
     async def logs(self, slot: int, lines: int, *, follow: bool) -> AsyncIterator[str]:
         """Yield the end of its log, then what it writes."""
@@ -140,7 +145,7 @@ class Processes:
     def _stop(self, slot: int) -> None:
         self._manager.stop(self._state(slot).name)
 
-    def _signal(self, slot: int, number: signal.Signals) -> list[Recorded]:
+    def _signal(self, slot: int, number: signal.Signals) -> None:
         """Send a signal to all processes of an agent, its head last so that nobody counts them as orphans before."""
         record = read_record(self._home.run, self._state(slot).name)
         if record is None or not record.alive:
@@ -149,17 +154,12 @@ class Processes:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         tell(record, number)
-        return [record]
 
-    async def _thaw_later(self, stopped: list[Recorded], seconds: float) -> None:
+    async def _thaw_later(self, slot: int, seconds: float) -> None:
         try:
             await asyncio.sleep(seconds)
         finally:
-            for record in stopped:
-                if tell(record, signal.SIGCONT):
-                    for pid in _tree(record.pid)[1:]:
-                        with suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGCONT)
+            await asyncio.shield(self.thaw(slot))
 
     def _stats(self) -> Iterator[Stats]:
         for name, state in self._manager.states().items():

@@ -242,6 +242,19 @@ async def test_a_fleet_whose_engine_is_restarted_while_it_is_scaled_ends_as_wish
     await stack.nexus("scale", str(AGENTS))
 
 
+async def test_nobody_stays_frozen_when_the_broker_that_was_to_thaw_it_is_killed(stack: Stack) -> None:
+    frozen = stack.name(next(it.id for it in (await stack.whole()).agents if not it.is_primary))
+    docker("pause", frozen)
+    docker("kill", stack.name("broker"))
+    docker("start", stack.name("broker"))
+
+    async def goes_on() -> bool:
+        return docker("inspect", "--format", "{{.State.Status}}", frozen) == "running"
+
+    await wait_until(goes_on, of="its going on")
+    await stack.whole()
+
+
 async def test_down_leaves_no_container_and_no_network_and_up_finds_the_data_again(stack: Stack) -> None:
     before = await stack.status()
     assert "Stopped" in await stack.nexus("down")

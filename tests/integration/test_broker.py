@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -14,7 +15,7 @@ import pytest
 
 from appliance.core.errors import Conflict, NotFound
 from appliance.embedded.places import Home
-from control_plane.broker.main import listening, server_of
+from control_plane.broker.main import listening, server_of, thaw_forgotten
 from control_plane.fleet import FleetAway, Member, MemberState, Stats
 from control_plane.fleet.processes import Processes
 from control_plane.fleet.remote import Remote
@@ -221,3 +222,18 @@ async def test_a_broker_that_ends_lets_frozen_agents_go_on(tmp_path: Path, monke
             await serving
         [after] = await Processes(small.home).members()
         assert after.state in (MemberState.RUNNING, MemberState.STARTING)
+
+
+async def test_a_broker_that_was_killed_leaves_nobody_frozen_behind_its_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with small_processes(tmp_path, monkeypatch) as small:
+
+        async def is_in(state: MemberState) -> bool:
+            return [it.state for it in await small.fleet.members()] == [state]
+
+        await wait_until(partial(is_in, MemberState.RUNNING), of="agent-1")
+        await small.fleet.freeze(1, 60)
+        await wait_until(partial(is_in, MemberState.FROZEN), of="its freeze")
+        await thaw_forgotten(Processes(small.home))
+        await wait_until(partial(is_in, MemberState.RUNNING), of="its going on")
