@@ -1,8 +1,8 @@
 """How long nobody leads after the primary's container is killed, paused or cut off from the stores.
 
-    python -m tests.bench.containers [--runs 30] [--home FOLDER] --json FILE
+    python -m tests.bench.containers [--runs 30] [--only F3] [--home FOLDER] --json FILE
 
-The appliance of the home must be up in containers. Times count from the moment the `docker` command is typed, so its
+The appliance of the home must be up in containers, best with short answers (MODEL_MAX_TOKENS=256 make up). Times count from the moment the `docker` command is typed, so its
 own way to the engine is in them; `chat_s` is the longest time in which a tab with an open answer showed nothing new.
 """
 
@@ -58,10 +58,10 @@ async def longest_silence(events: Any, began: float) -> float:
     return longest
 
 
-async def measure(stack: Stack, runs: int) -> dict[str, Any]:
-    """Return the figures of every hurt."""
+async def measure(stack: Stack, runs: int, only: str) -> dict[str, Any]:
+    """Return the figures of every hurt whose name begins so."""
     found = {}
-    for name, hurt in HURTS.items():
+    for name, hurt in ((name, hurt) for name, hurt in HURTS.items() if name.startswith(only)):
         pairs = [await one_run(stack, hurt) for _ in range(runs)]
         found[name] = {
             what: {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
@@ -75,10 +75,11 @@ def main() -> None:
     """Read the command line, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--only", default="", help="hurts whose name begins so")
     parser.add_argument("--home", type=Path, default=DEFAULT_HOME)
     parser.add_argument("--json", type=Path, required=True)
     said = parser.parse_args()
-    figures = asyncio.run(measure(Stack(said.home), said.runs))
+    figures = asyncio.run(measure(Stack(said.home), said.runs, said.only))
     said.json.write_text(json.dumps({"runs": said.runs, **figures}, indent=1) + "\n")
 
 
