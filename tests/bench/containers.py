@@ -2,8 +2,9 @@
 
     python -m tests.bench.containers [--runs 30] [--only F3] [--home FOLDER] --json FILE
 
-The appliance of the home must be up in containers, best with short answers (MODEL_MAX_TOKENS=256 make up). Times count from the moment the `docker` command is typed, so its
-own way to the engine is in them; `chat_s` is the longest time in which a tab with an open answer showed nothing new.
+The appliance of the home must be up in containers, best with short answers (MODEL_MAX_TOKENS=256 make up). Times
+count from the moment the `docker` command is typed, so its own way to the engine is in them; `chat_s` is the longest
+time in which a tab with an open answer showed nothing new.
 """
 
 import argparse
