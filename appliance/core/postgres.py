@@ -30,6 +30,11 @@ WAIT_FOR_CONNECTION_S = 2.0
 _MIGRATION_LOCK = 0x6E657875  # "nexu"
 _OLDEST = 16
 _REFUSALS = {"NX404": NotFound, "NX409": Conflict, "NX429": Overloaded, "NXEPO": StaleEpoch}
+_TROUBLES = {
+    "53100": "PostgreSQL has no room left on its disk: make some, then try again",
+    "53200": "PostgreSQL is out of memory",
+    "53300": "PostgreSQL has no connection left",
+}
 _RETRIED = {"40P01", "55P03"}  # deadlock, lock time-out: never read as "0 rows" (PROTOCOLS 7.2)
 _RETRIES = 5
 
@@ -75,7 +80,8 @@ class Postgres:
                 return await self._run(name, values)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 if error.sqlstate not in _RETRIED or attempt == times - 1:
-                    raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
+                    detail = _TROUBLES.get(error.sqlstate or "", "PostgreSQL does not answer")
+                    raise StoreAway(detail, cause=type(error).__name__) from error
         raise StoreAway("PostgreSQL was too busy with locks")
 
     async def _run(self, name: str, values: Mapping[str, object]) -> list[Row]:

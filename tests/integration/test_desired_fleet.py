@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from appliance.core.desired_fleet import Desired, DesiredFleet, Wish
-from appliance.core.errors import BadInput, Conflict, NotFound
+from appliance.core.errors import BadInput, Conflict, NotFound, StoreAway
 from appliance.core.postgres import Postgres, connection_options
 from appliance.core.requests import Requests
 from appliance.core.settings import Settings
@@ -131,6 +131,19 @@ async def test_nothing_is_changed_when_the_choice_is_refused(config: Settings, f
     with pytest.raises(BadInput):
         await fleet.change(refuse, action="scale", by="ada", key=uuid4())
     assert await audited(config) == []
+
+
+async def test_a_disk_without_room_is_said_and_changes_nothing(config: Settings, fleet: DesiredFleet) -> None:
+    """The server's own word for it (SQLSTATE 53100), raised where the audit row is written."""
+    before = await fleet.up(2, by="nexus up")
+    await sql(config, "create function full_disk() returns trigger language plpgsql as $$ begin"
+                      " raise exception using errcode = '53100', message = 'could not extend file'; end $$;"
+                      " create trigger full_disk before insert on audit_log execute function full_disk()")  # fmt: skip
+    with pytest.raises(StoreAway, match="no room left on its disk"):
+        await scale(fleet, 1, 2, 3)
+    assert await fleet.read() == before
+    await sql(config, "drop trigger full_disk on audit_log")
+    assert (await scale(fleet, 1, 2, 3)).number == 3
 
 
 async def test_a_request_is_audited_before_it_is_done_and_after(config: Settings, postgres: Postgres) -> None:
