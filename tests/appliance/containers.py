@@ -18,9 +18,12 @@ from appliance.containers.running import Container, containers
 from appliance.core.records import Agent, ClusterView
 from appliance.core.registry import Registry
 from appliance.core.task_ledger import TaskLedger
-from tests.appliance.conftest import Appliance
+from tests.appliance.commands import Appliance
 from tests.waiting import wait_until
 
+COLD_S = 600
+"""In which everything is downloaded and built."""
+AGENTS = 2
 QUESTION = "Write a long story about a lighthouse keeper and the sea, with many details."
 WORDS_BEFORE = 8
 RECOVERS_WITHIN_S = 60.0

@@ -3,47 +3,19 @@
 import asyncio
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
 
 from appliance.core.desired_fleet import DesiredFleet
-from appliance.embedded.programs import free_port
-from tests.appliance.containers import HURTS, Hurt, Stack, answering_primary, docker, engine_answers, in_a_home, remove
+from tests.appliance.containers import AGENTS, COLD_S, HURTS, Hurt, Stack, answering_primary, docker, engine_answers
 from tests.waiting import wait_until
 
-COLD_S = 600
-AGENTS = 2
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(not engine_answers(), reason="no Docker Engine answers"),
     pytest.mark.timeout(COLD_S),
 ]
-
-
-@pytest.fixture(scope="module")
-def said() -> list[str]:
-    """What the first `up` printed."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def stack(said: list[str]) -> Iterator[Stack]:
-    """An appliance that is up, brought up from nothing; tests that hurt it heal it."""
-    base = Path(tempfile.mkdtemp(prefix="nexus-containers-"))
-    running = in_a_home(base)
-    done = running.start("up", "--runtime", "docker", "--agents", str(AGENTS), "--port", str(free_port()))
-    said.append(done.stdout)
-    try:
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield running
-    finally:
-        remove(running)
-        shutil.rmtree(base, ignore_errors=True)
 
 
 async def test_up_ends_with_an_answer_and_a_link_and_shows_what_it_ran(stack: Stack, said: list[str]) -> None:

@@ -17,7 +17,7 @@ from appliance.core.redis import Redis
 from appliance.core.settings import load
 from appliance.embedded.places import redis_server
 from appliance.embedded.programs import Program, accepts, free_port, start, stop, wait_ready
-from tests.appliance.conftest import Appliance
+from tests.appliance.commands import Appliance
 
 
 @asynccontextmanager

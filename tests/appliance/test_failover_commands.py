@@ -5,7 +5,7 @@ import json
 import msgspec
 
 from appliance.core.history import Failover
-from tests.appliance.conftest import Appliance
+from tests.appliance.commands import Appliance
 from tests.waiting import wait_until
 
 

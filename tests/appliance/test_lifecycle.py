@@ -9,7 +9,7 @@ import httpx2
 
 from appliance.cli.embedded import exists
 from appliance.cli.status import Status
-from tests.appliance.conftest import Appliance
+from tests.appliance.commands import Appliance
 from tests.waiting import wait_until
 
 

@@ -1,6 +1,6 @@
 """`nexus scale` on a whole appliance: the row decides, and `up` obeys it."""
 
-from tests.appliance.conftest import Appliance
+from tests.appliance.commands import Appliance
 from tests.waiting import wait_until
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from appliance.embedded.places import Home
 from appliance.embedded.processes import living
 from appliance.embedded.programs import free_port
-from tests.appliance.conftest import Appliance
+from tests.appliance.commands import Appliance
 
 PROMISED_CPU, PROMISED_GB = 0.06, 1.3
 NOT_OURS = "prometheus"

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import async_playwright
 
 from appliance.cli.common import Place, new_link
 from appliance.containers.running import containers
@@ -27,16 +27,16 @@ from appliance.core.registry import Registry
 from appliance.embedded.places import Home
 from appliance.embedded.programs import free_port
 from appliance.gateway.members import listed, members
-from tests.appliance.conftest import Appliance
+from tests.appliance.commands import Appliance
 from tests.client import Client
 from tests.e2e.conftest import FLAGS
+from tests.e2e.control import scale
 from tests.fakes.models import FakeProvider
 from tests.faults.people import Person
 
 FEW, MANY = 2, 5
 PROMISED_UPSTREAMS_S = 2.0
 LOOK_S = 0.1
-SCALED_WITHIN_S = 240.0
 SHOTS = Path("build/scaling")
 
 
@@ -72,24 +72,6 @@ async def lag_of_upstreams(place: Place, runtime: str, over: asyncio.Event) -> t
             differs_since = 0.0 if same else differs_since or monotonic()
             await asyncio.sleep(LOOK_S)
     return longest, looks
-
-
-async def scale(page: Page, number: int) -> dict[str, Any]:
-    """Scale as a person does, follow the page until it says that all is as wished; return what it showed meanwhile."""
-    await page.fill("#number", str(number))
-    await page.click("text=Preview")
-    preview = await page.locator(f"#act p:has-text('→ {number}:')").first.inner_text()
-    began, shown = monotonic(), list[str]()
-    await page.click(f"#act button:has-text('Scale to {number}')")
-    while True:
-        said = " | ".join([*await page.locator("tr .words").all_inner_texts()])
-        if said not in shown[-1:]:
-            shown.append(said)
-        agents = await page.locator("tr[id^=agent-]").count()
-        if agents == number and "all is as it should be" in await page.locator(".headline").inner_text():
-            return {"preview": preview, "took_s": round(monotonic() - began, 1), "shown": shown}
-        assert monotonic() - began < SCALED_WITHIN_S, f"not {number} agents after {SCALED_WITHIN_S} s: {said}"
-        await asyncio.sleep(LOOK_S)
 
 
 async def from_the_page(link: str, url: str) -> dict[str, Any]:
