@@ -21,7 +21,7 @@ from control_plane.fleet import Fleet
 from control_plane.plan import Act, Seen, Step, steps
 
 log = logs.get("control-plane")
-BUSY_S, IDLE_S = 0.3, 1.0
+BUSY_S, IDLE_S = 0.3, 2.0
 """So often it looks while something is to be done, and while nothing is."""
 DRAIN_S = 60.0
 """So long the turns of an agent that is scaled away may take."""

@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import uvloop
+
 from agent_image.keeper.beacon import Beacon
 from agent_image.keeper.candidate import Candidate
 from agent_image.keeper.child import Child
@@ -24,6 +26,7 @@ from agent_image.keeper.tilt import Tilt
 from agent_image.keeper.watch import Watch
 from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
+from appliance.core.clock import until_beat
 from appliance.core.election import Election
 from appliance.core.errors import DuplicateAgent, NexusError, SettingsError, StoreAway
 from appliance.core.health import EOF_WINDOW_S
@@ -191,7 +194,7 @@ class Keeper:
             except NexusError as error:
                 log.warning("standing_unknown", error=str(error))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STANDING_S):
+                async with asyncio.timeout(until_beat(_STANDING_S)):
                     await self._beacon.woke_late.wait()
             self._beacon.woke_late.clear()
 
@@ -241,7 +244,7 @@ def main() -> None:
         if config.cluster_heartbeat_interval > BEAT_S:
             log.warning("heartbeat_interval_ignored", asked=config.cluster_heartbeat_interval, used=BEAT_S)
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(Keeper(config).run())
+            uvloop.run(Keeper(config).run())
     except (SettingsError, DuplicateAgent) as error:
         log.error("refused_to_start", error=str(error))
         sys.exit(1)

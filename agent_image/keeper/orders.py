@@ -5,7 +5,7 @@ import contextlib
 
 from agent_image.keeper.parts import Parts
 from appliance.core import event_bus, failpoints, logs
-from appliance.core.clock import monotonic
+from appliance.core.clock import monotonic, until_beat
 from appliance.core.election.decide import candidates
 from appliance.core.errors import NexusError, StoreAway
 from appliance.core.postgres import Row
@@ -42,7 +42,7 @@ class Orders:
                 except NexusError as error:
                     log.warning("orders_unread", error=str(error))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
+                    async with asyncio.timeout(until_beat(POLL_S)):
                         await self._look_now.wait()
 
     async def _hear(self) -> None:

@@ -14,7 +14,7 @@ log = logs.get("keeper")
 FENCE_S = 0.8 * LEASE_S
 """A primary stops acting this long after the *send* time of its last good renewal, before anyone may claim."""
 
-LOOPS_END_WITHIN_S = 0.05
+LOOPS_END_WITHIN_S = 0.08
 """So long a primary's loops may take to end before its lease goes; a later write of theirs is fenced anyway."""
 _LOOK_S = 0.01
 

@@ -1,11 +1,9 @@
 """A runner whose event loop no longer turns: first the lease stops, then the runner (PROTOCOLS 6.1)."""
 
-import asyncio
-
 from agent_image.keeper.child import Child
 from agent_image.keeper.parts import Parts
 from appliance.core import logs
-from appliance.core.clock import monotonic
+from appliance.core.clock import beat, monotonic
 from appliance.core.records import Status
 
 log = logs.get("keeper")
@@ -38,7 +36,7 @@ class Stall:
     async def run(self) -> None:
         """Look until cancelled; a killed runner's work and lease are handed on by whoever waits for its end."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await beat(_LOOK_S)
             if self.is_overdue():
                 log.error("runner_stalled", seconds=round(self._stands_still_s, 1))
                 await self._child.replace()

@@ -1,10 +1,10 @@
 """The primary's keeper takes agents that were removed from the fleet out of the registry, which only keepers write."""
 
-import asyncio
 from contextlib import suppress
 
 from agent_image.keeper.parts import Parts
 from appliance.core import logs
+from appliance.core.clock import beat
 from appliance.core.desired_fleet import Desired, DesiredFleet, slot_of
 from appliance.core.errors import NexusError, NotFound
 from appliance.core.records import ClusterView
@@ -25,7 +25,7 @@ class Tidy:
     async def run(self) -> None:
         """Tidy until cancelled."""
         while True:
-            await asyncio.sleep(EVERY_S)
+            await beat(EVERY_S)
             if self._seat.held:
                 try:
                     await self.once()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from agent_image.keeper.parts import Parts
 from appliance.core import failpoints, logs
@@ -12,6 +13,7 @@ from appliance.core.records import Agent, ClusterView, Lease
 
 log = logs.get("keeper")
 POLL_S = 0.25
+_ABOUT_S = 0.05
 VOTE_WINDOW_MS = 1500
 _PROBE_PAUSE_S = 0.03
 _ORPHAN_POLLS = 8
@@ -39,6 +41,7 @@ class Watch:
         self._gone_since: dict[str, float] = {}
         self._done: set[tuple[str, Act]] = set()
         self._view: ClusterView | None = None
+        self._news = asyncio.Event()
 
     def tell(self, suspect: Suspect) -> None:
         """Name who wants to know that the primary's connection ended, or that it answers again."""
@@ -47,6 +50,7 @@ class Watch:
     def see(self, view: ClusterView | None) -> None:
         """Take the registry as it was just read; None: it could not be."""
         self._view = view
+        self._news.set()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -60,7 +64,17 @@ class Watch:
                 except NexusError as error:
                     log.warning("watch_failed", error=str(error))
                 polls += 1
-                await asyncio.sleep(POLL_S)
+                await self._next_view(monotonic() + POLL_S)
+
+    async def _next_view(self, due: float) -> None:
+        """Wait for the first view read about a period from now; a reader that looks more often is not followed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * POLL_S):
+                while True:
+                    self._news.clear()
+                    await self._news.wait()
+                    if monotonic() > due - _ABOUT_S:
+                        return
 
     def _follow(self, connections: asyncio.TaskGroup, view: ClusterView) -> None:
         """Hold one liveness connection to every living peer."""

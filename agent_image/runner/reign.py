@@ -18,7 +18,7 @@ from appliance.core.task_ledger import TaskLedger
 
 log = logs.get("runner")
 Step = Callable[[int], Awaitable[None]]
-LOOK_S = 0.02
+LOOK_S = 0.05
 """Between looks at the page while it leads: a keeper that gives its seat up waits for the end of the loops."""
 IDLE_LOOK_S = 0.1
 """Between looks while it does not: what a reign begins with, the sweeps, is not urgent."""
@@ -66,8 +66,8 @@ class Reign:
             log.info("reign_ended", epoch=epoch)
 
     async def _watch(self, epoch: int, over: asyncio.Event) -> None:
-        while self._holds(epoch):  # noqa: ASYNC110 - the page is memory of another process
-            await asyncio.sleep(LOOK_S)
+        while self._holds(epoch):  # the page is memory of another process
+            await beat(LOOK_S)
         over.set()
 
     async def _each_second(self, step: Step, epoch: int, over: asyncio.Event) -> None:

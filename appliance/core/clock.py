@@ -19,9 +19,13 @@ async def beat(period_s: float) -> float:
 
     All loops of a process share the beat, so that it wakes once for all of them: waking is what an idle program costs.
     """
-    pause_s = period_s - (asyncio.get_running_loop().time() - _PHASE) % period_s
-    if pause_s < period_s * _TOO_SOON:
-        pause_s += period_s
+    pause_s = until_beat(period_s)
     due = monotonic() + pause_s
     await asyncio.sleep(pause_s)
     return max(0.0, monotonic() - due)
+
+
+def until_beat(period_s: float) -> float:
+    """Return how many seconds it is to the next beat, for who waits for something else as well."""
+    pause_s = period_s - (asyncio.get_running_loop().time() - _PHASE) % period_s
+    return pause_s if pause_s >= period_s * _TOO_SOON else pause_s + period_s

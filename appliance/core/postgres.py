@@ -35,6 +35,8 @@ _TROUBLES = {
     "53200": "PostgreSQL is out of memory",
     "53300": "PostgreSQL has no connection left",
 }
+# The server, too, notices that the other host is gone: else sessions cut off stay until no connection is left.
+_LOST = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10s"
 _RETRIED = {"40P01", "55P03"}  # deadlock, lock time-out: never read as "0 rows" (PROTOCOLS 7.2)
 _RETRIES = 5
 
@@ -145,7 +147,7 @@ def connection_options(settings: Settings, application: str) -> dict[str, Any]:
         "keepalives_interval": 1,
         "keepalives_count": 2,
         "tcp_user_timeout": 3000,
-        "options": "-c lock_timeout=1s -c statement_timeout=10s -c idle_in_transaction_session_timeout=500ms",
+        "options": f"-c lock_timeout=1s -c statement_timeout=10s -c idle_in_transaction_session_timeout=500ms {_LOST}",
     }
 
 

@@ -15,7 +15,8 @@ from appliance.embedded.programs import Program
 from appliance.embedded.secrets import read_secret
 
 SUPERUSER, ROLE, DATABASE = "postgres", "nexus", "nexus"
-MAX_CONNECTIONS = 200
+MAX_CONNECTIONS = 1000
+"""Fifty agents (FLEET_MAX), each with two pools of eight at most and a connection that listens, and some more."""
 _AS_ROOT = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
 
 

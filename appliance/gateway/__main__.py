@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import uvloop
+
 from appliance.core import logs
 from appliance.core.errors import StoreAway
 from appliance.core.metrics import GATEWAY_AGENTS
@@ -82,7 +84,7 @@ def main() -> None:
     parser.add_argument("--nginx", default="nginx", help="the nginx program")
     settings = load("gateway")
     logs.configure(settings.log_level, program="gateway")
-    sys.exit(asyncio.run(run(parser.parse_args(), settings)))
+    sys.exit(uvloop.run(run(parser.parse_args(), settings)))
 
 
 if __name__ == "__main__":

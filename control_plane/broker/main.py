@@ -1,7 +1,6 @@
 """The composition root of the broker: a fleet, a socket that only its owner may use."""
 
 import argparse
-import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import uvicorn
+import uvloop
 
 from appliance.core import logs
 from appliance.core.errors import NexusError
@@ -40,7 +40,7 @@ def main() -> None:
     if said.fleet == "processes" and said.home is None:
         parser.error("--fleet processes needs --home")
     logs.configure("info", program="broker")
-    asyncio.run(_serve(said))
+    uvloop.run(_serve(said))
 
 
 async def _serve(said: argparse.Namespace) -> None:

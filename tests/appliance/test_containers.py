@@ -3,11 +3,14 @@
 import asyncio
 import json
 import re
+from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
 from appliance.core.desired_fleet import DesiredFleet
+from appliance.core.postgres import connection_options
 from tests.appliance.containers import AGENTS, COLD_S, HURTS, Hurt, Stack, answering_primary, docker, engine_answers
 from tests.waiting import wait_until
 
@@ -125,6 +128,34 @@ async def test_an_open_chat_goes_on_and_another_leads_when_the_primary_is(stack:
             hurt.mend(stack, name)
     assert heir.id != watched.agent.id
     assert (await stack.whole()).agent(watched.agent.id), "it comes back under its name"
+
+
+async def test_sessions_of_an_agent_that_is_cut_off_do_not_stay_for_ever(stack: Stack) -> None:
+    """Each cut would leave some behind, until PostgreSQL has no connection left for anybody."""
+    settings, name = stack.place.settings, stack.name(next(it.id for it in (await stack.whole()).agents))
+    address = docker(
+        "inspect", "--format", f'{{{{(index .NetworkSettings.Networks "{stack.project}_data").IPAddress}}}}', name
+    )
+    options = connection_options(settings, "test")
+
+    async def sessions() -> int:
+        async with await psycopg.AsyncConnection.connect(settings.postgres_url, **options) as connection:
+            found = await connection.execute(
+                "select count(*) as n from pg_stat_activity where client_addr = %s", [address]
+            )
+            row: Any = await found.fetchone()
+            return int(row["n"])
+
+    async def ended() -> bool:
+        return await sessions() == 0
+
+    assert await sessions() >= 4
+    HURTS["F6 cut off from the stores"].do(stack, name)
+    try:
+        await wait_until(ended, within_s=60, of="the end of its sessions")
+    finally:
+        HURTS["F6 cut off from the stores"].mend(stack, name)
+    await stack.whole()
 
 
 async def test_a_primary_that_is_stopped_in_order_loses_nothing(stack: Stack) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from agent_image.runner.turns.turn import RETRY_DELAYS_S, Parts, TurnRun, Why
 from appliance.core import event_bus, logs, postgres
-from appliance.core.clock import monotonic
+from appliance.core.clock import monotonic, until_beat
 from appliance.core.errors import StaleAttempt, StoreAway
 from appliance.core.metrics import TURN_WAIT
 from appliance.core.records import TaskState, Turn
@@ -14,7 +14,8 @@ from appliance.core.settings import Settings
 from appliance.core.task_ledger import Answer
 
 log = logs.get("runner")
-POLL_S = 0.25
+POLL_S, HEARD_POLL_S = 0.25, 1.0
+"""Between looks at the queue: without PostgreSQL's notices, and with them, when only a try that waited falls due."""
 FLAGS_S = 1.0
 LET_GO_WITHIN_S = 0.5
 """Turns that are handed back may take this long to end; a later write of theirs is fenced."""
@@ -37,6 +38,7 @@ class Intake:
         self._claiming = False
         self._closed = False
         self._look = asyncio.Event()
+        self._poll_s = POLL_S
         self._nobodys: set[str] = set()
 
     @property
@@ -126,13 +128,13 @@ class Intake:
             log.info("turn_found_an_owner", turn=turn.id)
 
     async def claim_forever(self) -> None:
-        """Claim due turns whenever slots are free: on a hint, and every 250 ms."""
+        """Claim due turns whenever slots are free: on a hint, and on a poll behind it."""
         while True:
             self._look.clear()
             if (free := self._free()) > 0 and not self._closed and self._may_claim():
                 await self._claim(free)
             try:
-                async with asyncio.timeout(POLL_S):
+                async with asyncio.timeout(until_beat(self._poll_s)):
                     await self._look.wait()
             except TimeoutError:
                 pass  # the poll behind the hint
@@ -152,11 +154,15 @@ class Intake:
         while True:
             try:
                 async with postgres.listening(self._settings, QUEUED_CHANNEL) as connection:
+                    self._poll_s = HEARD_POLL_S
+                    self._look.set()  # what was said before nobody heard
                     while True:
                         if await postgres.notified(connection, within_s=5.0):
                             self._look.set()
             except StoreAway as error:
                 log.warning("listen_failed", error=str(error))
+            finally:
+                self._poll_s = POLL_S
             await asyncio.sleep(POLL_S)
 
     async def hear_aborts(self) -> None:
