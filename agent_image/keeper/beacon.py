@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from agent_image.keeper.parts import Parts
 from appliance.core import logs
-from appliance.core.clock import monotonic
+from appliance.core.clock import monotonic, until_beat
 from appliance.core.errors import NexusError, StoreAway
 from appliance.core.redis import new_generation
 from appliance.core.settings import BEAT_S, LEASE_S
@@ -33,7 +33,7 @@ class Beacon:
             late_s = monotonic() - due
             if late_s > LEASE_S:
                 self.woke_late.set()
-            due = max(due + BEAT_S, monotonic())
+            due = monotonic() + until_beat(BEAT_S)
             try:
                 await self._beat(late_s)
             except NexusError as error:

@@ -10,7 +10,7 @@ import msgspec
 from agent_image.keeper.parts import Parts
 from agent_image.keeper.promotion import Case, Promotion
 from appliance.core import event_bus, logs
-from appliance.core.clock import monotonic
+from appliance.core.clock import monotonic, until_beat
 from appliance.core.election import Standing
 from appliance.core.election.decide import (
     REVOTE_S,
@@ -114,7 +114,8 @@ class Candidate:
         await self._act(view, seen, verdict)
         if self._case is not None and self._case.voted_at is not None:
             return SOON_S
-        return min(POLL_S, view.lease.left_s + SOON_S / 4) if view.lease else POLL_S
+        pause = until_beat(POLL_S)
+        return min(pause, view.lease.left_s + SOON_S / 4) if view.lease else pause
 
     async def _act(self, view: ClusterView, seen: Snapshot, verdict: Verdict) -> None:
         match verdict.act:

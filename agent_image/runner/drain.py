@@ -12,7 +12,7 @@ from appliance.core.errors import StoreAway
 from appliance.core.records import Status
 
 log = logs.get("runner")
-LOOK_S, IDLE_LOOK_S = 0.05, 0.1
+LOOK_S, IDLE_LOOK_S = 0.05, 0.2
 _STORE_RETRY_S = 0.25
 
 

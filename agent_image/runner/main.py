@@ -42,7 +42,7 @@ from appliance.web.app import create_app
 from appliance.web.server import Server
 
 log = logs.get("runner")
-TICK_S = 0.1
+TICK_S = 0.2
 _GRACE_S = 1
 """Seconds that open requests may take to end once the runner was asked to."""
 

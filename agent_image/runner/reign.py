@@ -20,7 +20,7 @@ log = logs.get("runner")
 Step = Callable[[int], Awaitable[None]]
 LOOK_S = 0.05
 """Between looks at the page while it leads: a keeper that gives its seat up waits for the end of the loops."""
-IDLE_LOOK_S = 0.1
+IDLE_LOOK_S = 0.2
 """Between looks while it does not: what a reign begins with, the sweeps, is not urgent."""
 SWEEP_S = 1.0
 

@@ -13,7 +13,7 @@ from appliance.core.errors import NexusError, StoreAway
 from appliance.core.redis import Redis, answering
 
 log = logs.get("hints")
-PING_S = 1.0
+PING_S = 5.0
 AGAIN_S = 0.25
 Topic = Literal["agent", "model", "abort", "config", "health"]
 

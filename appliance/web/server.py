@@ -4,15 +4,15 @@ import uvicorn
 
 from appliance.core.clock import beat
 
-LOOK_S = 0.1
+LOOK_S = 0.25
 
 
 class Server(uvicorn.Server):
     """Serves until `should_exit`."""
 
     async def main_loop(self) -> None:
-        """Tick as uvicorn does: each tenth one writes the date that answers carry."""
+        """Tick as uvicorn does; each tick with a number that ends in 0 writes the date that answers carry."""
         ticks = 0
         while not await self.on_tick(ticks):
-            ticks += 1
+            ticks += 5
             await beat(LOOK_S)

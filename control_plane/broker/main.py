@@ -12,6 +12,7 @@ import uvloop
 
 from appliance.core import logs
 from appliance.core.errors import NexusError
+from appliance.web.server import Server
 from control_plane.broker.api import application
 from control_plane.fleet import Fleet, MemberState
 
@@ -77,7 +78,7 @@ def _fleet(said: argparse.Namespace) -> Owned:
 def server_of(fleet: Fleet, at_the_end: Sequence[Callable[[], Awaitable[None]]] = ()) -> uvicorn.Server:
     """Return a server of a fleet's verbs that is not started yet."""
     verbs = application(fleet, at_the_end)
-    return uvicorn.Server(uvicorn.Config(verbs, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S))
+    return Server(uvicorn.Config(verbs, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S))
 
 
 def listening(path: Path) -> socket.socket:
