@@ -57,6 +57,7 @@ class Watch:
         async with asyncio.TaskGroup() as connections:
             polls = 0
             while True:
+                due = monotonic() + POLL_S
                 try:
                     if self._view is not None:
                         self._follow(connections, self._view)
@@ -64,10 +65,10 @@ class Watch:
                 except NexusError as error:
                     log.warning("watch_failed", error=str(error))
                 polls += 1
-                await self._next_view(monotonic() + POLL_S)
+                await self._next_view(due)
 
     async def _next_view(self, due: float) -> None:
-        """Wait for the first view read about a period from now; a reader that looks more often is not followed."""
+        """Wait for the first view read at `due` or about then; a reader that looks more often is not followed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(2 * POLL_S):
                 while True:
