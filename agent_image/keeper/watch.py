@@ -72,8 +72,8 @@ class Watch:
         with suppress(TimeoutError):
             async with asyncio.timeout(2 * POLL_S):
                 while True:
-                    self._news.clear()
                     await self._news.wait()
+                    self._news.clear()
                     if monotonic() > due - _ABOUT_S:
                         return
 
