@@ -1,11 +1,13 @@
 """A program's log for people: JSON lines as fields, everything else as it is."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
+_MOMENT = re.compile(r"[0-9T:.+Z-]{1,40}", re.ASCII)
 _SHOWN_APART = ("timestamp", "level", "event", "exception", "agent", "program")
 
 
@@ -39,17 +41,21 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def read(raw: str) -> LogLine:
-    """Return a line with its fields; a line that is no JSON object is its own event."""
+    """Return a line with its fields; a line that is no JSON object is its own event.
+
+    Anybody may have written it: what no page could be encoded with is replaced, and a moment is one or nothing.
+    """
     try:
         found = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        return LogLine(raw)
-    facts = tuple((name, _plain(value)) for name, value in found.items() if name not in _SHOWN_APART)
+        return LogLine(_plain(raw))
+    facts = tuple((_plain(name), _plain(value)) for name, value in found.items() if name not in _SHOWN_APART)
+    at = found.get("timestamp", "")
     return LogLine(
-        str(found.get("event", "")), str(found.get("timestamp", "")), str(found.get("level", "info")), facts,
-        str(found.get("exception", "")),
+        _plain(found.get("event", "")), at if isinstance(at, str) and _MOMENT.fullmatch(at) else "",
+        _plain(found.get("level", "info")), facts, _plain(found.get("exception", "")),
     )  # fmt: skip
 
 
@@ -63,4 +69,5 @@ async def newer(lines: AsyncIterator[str], seen: str) -> AsyncIterator[str]:
 
 
 def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode(errors="replace").decode()

@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from appliance.core import logs
 from appliance.core import metrics as m
 from appliance.core.errors import NexusError
 from appliance.core.postgres import Postgres, Row
@@ -16,6 +17,7 @@ from appliance.core.registry import Registry
 from appliance.core.settings import BEAT_S, Settings
 from control_plane.queries import state_of
 
+log = logs.get("control-plane")
 ANSWER_S = 2.0
 """A store that says nothing for so long is down for this scrape; its late answer serves the next one."""
 STATES = ("active", "starting", "draining", "suspected", "failed", "left")
@@ -74,7 +76,8 @@ class Measured:
 async def _or_none(read: Read) -> list[Metric] | None:
     try:
         return await read()
-    except NexusError:
+    except (NexusError, LookupError, ValueError) as error:  # another store's version may not tell everything
+        log.info("not_measured", error=repr(error))
         return None
 
 

@@ -5,6 +5,7 @@ Nothing is remembered that the stores and the fleet do not know, so it may be en
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -50,7 +51,7 @@ class Reconciler:
         self._registry = registry
         self._wake = asyncio.Event()
         self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._held: set[str] = set()
+        self._held: Counter[str] = Counter()
         self.troubles: dict[str, Trouble] = {}
         """By agent: what could not be done, for people to see."""
         self.away = ""
@@ -63,11 +64,11 @@ class Reconciler:
     @asynccontextmanager
     async def hands_off(self, agent: str) -> AsyncIterator[None]:
         """Leave an agent alone while somebody else does something to it."""
-        self._held.add(agent)
+        self._held[agent] += 1
         try:
             yield
         finally:
-            self._held.discard(agent)
+            self._held[agent] -= 1
             self.wake()
 
     async def look(self) -> Seen:
@@ -128,7 +129,7 @@ class Reconciler:
     def _may_begin(self, agent: str) -> bool:
         trouble = self.troubles.get(agent)
         pauses = trouble is not None and trouble.not_before > time.monotonic()
-        return not (agent in self._under_way or agent in self._held or pauses)
+        return not (agent in self._under_way or self._held[agent] or pauses)
 
     def _begin(self, step: Step, seen: Seen) -> None:
         log.info("fleet_step", act=step.act, agent=step.agent_id, why=step.why)

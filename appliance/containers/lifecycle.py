@@ -69,7 +69,9 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
             asyncio.run(migrate(settings_of(home, config), "pre"))
         config = _obey_desired(home, config, wishes, progress)
         with step(progress, "containers"):
-            _compose(engine, home, "up", "--detach", "--scale", f"agent={len(config.slots)}")
+            # Compose would choose whom to remove; the control plane drains who is wished for no more.
+            there = sum(it.service == "agent" for it in containers(home))
+            _compose(engine, home, "up", "--detach", "--scale", f"agent={max(len(config.slots), there)}")
         with step(progress, "agents, control plane, gateway"):
             asyncio.run(_until_serving(home, config))
         asyncio.run(migrate(settings_of(home, config), "post"))

@@ -6,9 +6,10 @@ import time
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from appliance.core.errors import BadInput, Overloaded, Unauthenticated
+from appliance.core.errors import BadInput, Unauthenticated
 from appliance.core.postgres import Postgres
 from appliance.core.records import DEFAULT_TENANT, User
+from appliance.web.throttle import Throttle
 from appliance.web.tokens import digest_of, new_token
 
 LINK_LIFE_S = 15 * 60
@@ -18,8 +19,6 @@ MAX_PASSWORD = 1000
 MAX_NAME = 200
 _REMEMBER_S = 2.0
 _REMEMBERED = 10_000
-_TRIES = 5
-_TRY_WINDOW_S = 60.0
 _HASHES_AT_ONCE = 2
 """Each takes 64 MB: strangers must not be able to fill the memory."""
 _hasher = PasswordHasher()
@@ -32,7 +31,7 @@ class Logins:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
         self._known: dict[str, tuple[float, User]] = {}
-        self._tries: dict[str, list[float]] = {}
+        self._throttle = Throttle()
         self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
 
     async def resolve(self, token: str) -> User | None:
@@ -66,14 +65,14 @@ class Logins:
     async def sign_in(self, name: str, password: str) -> str:
         """Return a login token; Unauthenticated says neither which of the two was wrong nor whether the name exists."""
         name = name[:MAX_NAME]
-        self._throttle(name)
+        self._throttle.note(name)
         row = await self._postgres.row("user_by_name", tenant=DEFAULT_TENANT, name=name)
         stored = row["password_hash"] if row and row["password_hash"] else _NOBODY
         async with self._hashing:
             right = await asyncio.to_thread(_matches, stored, password[:MAX_PASSWORD])
         if row is None or not row["password_hash"] or not right:
             raise Unauthenticated("The name or the password is wrong.")
-        self._tries.pop(name, None)
+        self._throttle.forget(name)
         return await self._begin(str(row["id"]))
 
     async def _begin(self, user_id: str) -> str:
@@ -100,15 +99,6 @@ class Logins:
             hashed = await asyncio.to_thread(_hasher.hash, password)
         await self._postgres.rows("set_password", user=user.id, hash=hashed)
         await self.sign_out_everywhere(user, keep=keep)
-
-    def _throttle(self, name: str) -> None:
-        now = time.monotonic()
-        if len(self._tries) > _REMEMBERED:
-            self._tries.clear()
-        recent = [at for at in self._tries.get(name, []) if at > now - _TRY_WINDOW_S]
-        self._tries[name] = [*recent, now]
-        if len(recent) >= _TRIES:
-            raise Overloaded("Too many tries for this name; wait a minute.")
 
 
 def _matches(stored: str, password: str) -> bool:

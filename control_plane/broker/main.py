@@ -1,6 +1,7 @@
 """The composition root of the broker: a fleet, a socket that only its owner may use."""
 
 import argparse
+import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ from control_plane.fleet import Fleet, MemberState
 
 log = logs.get("broker")
 _GRACE_S = 2
+_AGAIN_S = 2.0
 
 
 class Owned(Fleet, Protocol):
@@ -46,21 +48,25 @@ def main() -> None:
 
 async def _serve(said: argparse.Namespace) -> None:
     fleet = _fleet(said)
-    await thaw_forgotten(fleet)
+    thawing = asyncio.create_task(thaw_forgotten(fleet), name="thaw forgotten")
     with listening(said.socket) as listener:
         # At the server's own end: after it, the signal that ended it ends this process.
         await server_of(fleet, at_the_end=[fleet.aclose]).serve(sockets=[listener])
+    thawing.cancel()
 
 
 async def thaw_forgotten(fleet: Owned) -> None:
-    """Let those go on whom a broker froze that was killed before it could thaw them."""
-    try:
-        for member in await fleet.members():
-            if member.state is MemberState.FROZEN:
-                log.warning("thawed", agent=member.agent_id)
-                await fleet.thaw(member.slot)
-    except NexusError as error:
-        log.warning("nobody_thawed", error=str(error))
+    """Let those go on whom a broker froze that was killed before it could thaw them; tried until the fleet answers."""
+    while True:
+        try:
+            for member in await fleet.members():
+                if member.state is MemberState.FROZEN:
+                    log.warning("thawed", agent=member.agent_id)
+                    await fleet.thaw(member.slot)
+            return
+        except NexusError as error:
+            log.warning("nobody_thawed", error=str(error))
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _fleet(said: argparse.Namespace) -> Owned:

@@ -113,7 +113,7 @@ async def _followed(
             if raw is None:
                 return
             if wanted.lets(raw, line := read(raw)):
-                html = render(line=line).replace("\n", "&#10;")
+                html = render(line=line).replace("\r", "&#13;").replace("\n", "&#10;")
                 yield f"id: {line.at}\ndata: {html}\n\n".encode()
             coming = asyncio.ensure_future(anext(lines, None))
     finally:

@@ -105,6 +105,20 @@ def test_a_json_line_becomes_fields_and_any_other_line_stays_what_it_is() -> Non
     assert read("[1, 2]").event == "[1, 2]"
 
 
+@pytest.mark.parametrize(
+    "raw", ["[" * 100_000, '{"event": "\\ud800", "x": {"\\ud800": 1}}', "\udc80", '{"event": [1, {}]}']
+)
+def test_a_line_that_anybody_may_have_written_can_always_be_shown(raw: str) -> None:
+    line = read(raw)
+    assert (line.event + str(line.facts) + line.trace).encode()
+
+
+def test_a_moment_that_is_none_is_left_out() -> None:
+    """It becomes the id of a server-sent event, in which a line end would begin a field of the writer's own."""
+    assert read('{"event": "x", "timestamp": "2026-11-25\\ndata: <b>"}').at == ""
+    assert read('{"event": "x", "timestamp": "2026-11-25T07:00:00.1Z"}').at == "2026-11-25T07:00:00.1Z"
+
+
 def test_a_level_lets_itself_and_what_is_worse_through() -> None:
     raw = '{"event": "a_thing", "level": "warning"}'
     assert Wanted("info", "THING").lets(raw, read(raw))
