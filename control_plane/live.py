@@ -27,7 +27,7 @@ class Live(Generic[Reading]):
     async def readings(self) -> AsyncIterator[Reading]:
         """Yield the cluster now and after each reading until the watcher goes."""
         self._watchers += 1
-        if self._reader is None:
+        if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._keep_reading(), name="live reading")
         try:
             while True:

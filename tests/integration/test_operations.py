@@ -292,12 +292,3 @@ async def test_what_failed_is_audited_as_such(world: World) -> None:
         await world.do.restart("agent-2", **ada())
     rows = await world.sql("select detail from audit_log where action = 'restart: outcome'")
     assert rows[0]["detail"]["outcome"] == "failed: The Docker daemon does not answer."
-
-
-async def test_an_agent_that_two_hold_is_left_alone_until_the_second_lets_it_go(stores: Stores) -> None:
-    async with a_world(stores) as world:
-        async with world.loop.hands_off("agent-1"), world.loop.hands_off("agent-2"):
-            async with world.loop.hands_off("agent-1"):
-                pass
-            assert not world.loop._may_begin("agent-1")
-        assert world.loop._may_begin("agent-1")

@@ -5,6 +5,7 @@ const sign = document.querySelector("#live");
 let heard = performance.now(); // the last message
 let tried = heard; // the last connection, or attempt at one
 let connection = null;
+let cancelled = null; // the reader that was given up last
 
 function show(state, words) {
   if (region.dataset.live === state) return;
@@ -18,9 +19,12 @@ function show(state, words) {
 
 function reconnect() {
   tried = performance.now();
-  // A silent connection and one that never opened: neither ends by itself.
-  if (connection?.reader) connection.reader.cancel();
-  else region.dispatchEvent(new Event("reconnect"));
+  // A silent connection and one that never opened: neither ends by itself. One that was given up, and no other came
+  // after it, is as good as none.
+  if (connection?.reader && connection.reader !== cancelled) {
+    cancelled = connection.reader;
+    cancelled.cancel();
+  } else region.dispatchEvent(new Event("reconnect"));
 }
 
 region.addEventListener("htmx:sse:after:connection", (event) => {
