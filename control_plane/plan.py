@@ -1,7 +1,6 @@
 """From what is wished and what is there to what happens next, with its reason. Pure."""
 
 from enum import StrEnum
-from functools import cached_property
 
 import msgspec
 
@@ -11,11 +10,8 @@ from appliance.core.records import Agent, ClusterView, Status
 from control_plane.fleet import Member, MemberState
 
 
-class Seen(msgspec.Struct, frozen=True, dict=True):
-    """One reading of the three things that are compared, and the orders that are open or ended a moment ago.
-
-    What follows from it is worked out once (`dict` keeps it): pages ask again and again, for each agent.
-    """
+class Seen(msgspec.Struct, frozen=True):
+    """One reading of the three things that are compared, and the orders that are open or ended a moment ago."""
 
     desired: Desired
     members: tuple[Member, ...]
@@ -25,11 +21,12 @@ class Seen(msgspec.Struct, frozen=True, dict=True):
 
     def member(self, agent: str) -> Member | None:
         """Return an agent as a program."""
-        return self._members_by_id.get(agent)
+        return next((it for it in self.members if it.agent_id == agent), None)
 
     def agent(self, agent: str) -> Agent | None:
         """Return an agent's own record while its boot is alive."""
-        return self._living_by_id.get(agent)
+        found = self.view.agent(agent) if self.view else None
+        return found if found and found.boot_alive else None
 
     def drain_of(self, agent: str) -> Order | None:
         """Return the open order to drain it."""
@@ -42,20 +39,7 @@ class Seen(msgspec.Struct, frozen=True, dict=True):
     def _drains_of(self, agent: str) -> list[Order]:
         return [it for it in self.orders if it.kind == "drain" and it.agent_id == agent]
 
-    @cached_property
-    def _members_by_id(self) -> dict[str, Member]:
-        return {it.agent_id: it for it in self.members}
-
-    @cached_property
-    def _living_by_id(self) -> dict[str, Agent]:
-        return {it.id: it for it in self.view.agents if it.boot_alive} if self.view else {}
-
-    @cached_property
-    def working(self) -> frozenset[int]:
-        """The slots whose agents should run now."""
-        return frozenset(self.desired.working)
-
-    @cached_property
+    @property
     def staying(self) -> list[Agent]:
         """Agents that serve now and are to go on."""
         running = {it.slot for it in self.members if it.state is MemberState.RUNNING}
@@ -93,7 +77,7 @@ def steps(seen: Seen) -> tuple[Step, ...]:
 
 
 def _next(slot: int, seen: Seen) -> Step | None:
-    if slot in seen.working:
+    if slot in seen.desired.working:
         return _towards_work(slot, seen)
     member = seen.member(agent_id(slot))
     rests = slot in seen.desired.resting
@@ -159,6 +143,6 @@ def _out_of_service(slot: int, agent: Agent, seen: Seen) -> Step:
 
 def in_flight(seen: Seen) -> bool:
     """Whether the fleet is on its way to the wish; one that only crashes or cannot leave counts as on its way, too."""
-    wanted = set(map(agent_id, seen.working))
+    wanted = set(map(agent_id, seen.desired.working))
     serving = {it.id for it in seen.staying}
-    return wanted != serving or bool(steps(seen))
+    return bool(steps(seen)) or wanted != serving

@@ -52,7 +52,7 @@ def _progress(slot: int, seen: Seen, step: Step | None, troubles: Mapping[str, T
     agent, trouble = seen.agent(name), troubles.get(name)
     return AgentProgress(
         agent_id=name,
-        wanted=slot in seen.working,
+        wanted=slot in seen.desired.working,
         resting=slot in seen.desired.resting,
         words=_words(slot, seen, step),
         load=agent.current_load if agent else None,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -106,12 +106,10 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-@lru_cache(maxsize=512)
-def spark(values: tuple[float, ...], samples: int = SAMPLES, steps: int = SAMPLES) -> str:
+def spark(values: Sequence[float], samples: int = SAMPLES, steps: int = SAMPLES) -> str:
     """Return a line through the newest `samples` values as an SVG path of at most `steps` steps, 60 wide, 22 high.
 
-    The newest stands at the right edge. Relative whole pixels: pages with many agents stay light. Kept, since values
-    come once a second and are shown to everybody who looks meanwhile.
+    The newest stands at the right edge. Relative whole pixels: pages with many agents stay light.
     """
     width = samples // steps
     groups = [values[max(0, end - width) : end] for end in range(len(values), max(0, len(values) - samples), -width)]

@@ -88,8 +88,14 @@ OF_AN_AGENT = {"drain": drain, "stop": stop, "restart": restart, "switchover": s
 
 
 def offered(row: AgentRow) -> dict[str, Act]:
-    """Return the acts that make sense for an agent as it is."""
-    return {name: OF_AN_AGENT[name](row) for name in row.sensible}
+    """Return the acts that make sense for an agent as it is; the others would be refused."""
+    sensible = {
+        "drain": row.state in ("active", "suspected", "starting"),
+        "switchover": row.state == "active" and not row.is_primary,
+        "restart": True,
+        "stop": row.state not in ("left", "stopped", "unknown"),
+    }
+    return {name: OF_AN_AGENT[name](row) for name, sense in sensible.items() if sense}
 
 
 def scale(preview: Preview, number: int) -> Act:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Annotated
+from uuid import uuid4
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -18,8 +19,8 @@ from control_plane.fleet import MAX_LINES, Fleet
 from control_plane.live import PING
 from control_plane.log_lines import LEVELS, LogLine, Wanted, newer, read
 from control_plane.pages.acts import offered
-from control_plane.pages.agents import WHERE, Readings
-from control_plane.pages.common import Agents, Asked, Service, event_stream, framed, may, streamed
+from control_plane.pages.agents import WHERE, Agents, Readings
+from control_plane.pages.common import Asked, Reads, Service, event_stream, framed, may, streamed
 from control_plane.queries.agents import AgentRow, AgentsView
 
 Programs = NamedDependency[SkipValidation[Fleet]]
@@ -32,14 +33,15 @@ CHECK_S = 2.0
 
 @get(f"{WHERE}/{{agent_id:str}}", operation_id="agent_page", include_in_schema=False)
 async def agent(
-    request: Asked, agent_reads: Agents, fleet: Programs, agent_id: str, level: Level = "info", text: Text = ""
+    request: Asked, queries: Reads, agent_reads: Agents, fleet: Programs, agent_id: str, level: Level = "info",
+    text: Text = "",
 ) -> Response[str]:  # fmt: skip
     """One agent."""
     row, view = await agent_reads.one(agent_id)
     lines, trouble = await _last_lines(fleet, row, Wanted(level, text))
-    return framed(
-        request, "agent.html", view.paused, row=row, view=view, acts=offered(row), lines=lines, trouble=trouble,
-        level=level, text=text, levels=LEVELS,
+    return await framed(
+        request, "agent.html", queries, row=row, view=view, acts=offered(row), lines=lines, trouble=trouble,
+        level=level, text=text, levels=LEVELS, key=uuid4(),
     )  # fmt: skip
 
 

@@ -10,29 +10,33 @@ from litestar.response import Response, Stream
 from appliance.core.errors import NotFound
 from appliance.core.records import User
 from appliance.core.scaling import whole
+from appliance.web.protection import readable_form
+from appliance.web.rendering import block_renderer
 from appliance.web.roles import needs
 from control_plane.live import Live
 from control_plane.operations import Operations
 from control_plane.pages import acts
-from control_plane.pages.common import Agents, Asked, Changes, Reads, Service, confirm, done, framed, live_block, sent
-from control_plane.queries.agents import AgentsView
+from control_plane.pages.common import Asked, Reads, Service, confirm, done, framed, key_of, may, streamed
+from control_plane.queries.agents import AgentReads, AgentsView
 
 Readings = NamedDependency[SkipValidation[Live[AgentsView]]]
+Agents = NamedDependency[SkipValidation[AgentReads]]
+Changes = NamedDependency[SkipValidation[Operations]]
 WHERE = "/control/agents"
 OPERATOR = [needs("operator")]
 
 
 @get(WHERE, operation_id="agents_page", include_in_schema=False)
-async def agents(request: Asked, agent_reads: Agents) -> Response[str]:
+async def agents(request: Asked, queries: Reads, agent_reads: Agents) -> Response[str]:
     """All agents and what happens to them."""
-    view = await agent_reads.view()
-    return framed(request, "agents.html", view.paused, view=view)
+    return await framed(request, "agents.html", queries, view=await agent_reads.view())
 
 
 @get(f"{WHERE}/live", operation_id="agents_live", include_in_schema=False)
 async def agents_live(request: Asked, agents_live: Readings, logins: Service) -> Stream:
     """The same, again and again while the page is open."""
-    return live_block(request, "agents.html", agents_live, logins)
+    render = block_renderer(request, "agents.html", "live")
+    return streamed(request, agents_live, logins, lambda view: render(view=view, may=may(request)))
 
 
 @get(f"{WHERE}/scale", operation_id="scale_preview_page", include_in_schema=False, guards=OPERATOR)
@@ -45,8 +49,9 @@ async def scale_preview(request: Asked, queries: Reads, operations: Changes, age
 @post(f"{WHERE}/scale", operation_id="scale_form", include_in_schema=False, guards=OPERATOR)
 async def scale(request: Asked, operations: Changes) -> Response[Any]:
     """Wish for another number of agents."""
-    form = await sent(request)
-    wished = await operations.scale(form.fields.get("agents", ""), by=form.by, key=form.key)
+    form = await readable_form(request)
+    user: User = request.user
+    wished = await operations.scale(form.get("agents", ""), by=user.name, key=key_of(form))
     return done(request, WHERE, f"{wished.number} agents are wished for; the table shows how far they are.")
 
 
@@ -67,11 +72,12 @@ async def act_form(request: Asked, operations: Changes, agent_id: str, act: str)
 
 async def _carried_out(request: Asked, operations: Operations, agent_id: str, act: str) -> str:
     """Do it and say what was done, in a sentence."""
-    form = await sent(request)
-    asked: dict[str, Any] = {"by": form.by, "key": form.key}
+    form = await readable_form(request)
+    user: User = request.user
+    asked: dict[str, Any] = {"by": user.name, "key": key_of(form)}
     match act:
         case "drain":
-            deadline_s = whole(form.fields.get("deadline_s", acts.DRAIN_S))
+            deadline_s = whole(form.get("deadline_s", acts.DRAIN_S))
             order = await operations.drain(agent_id, deadline_s, **asked)
             return (
                 f"{agent_id} drains, for up to {order.deadline_s:g} s, then stops." if order.new

@@ -25,9 +25,9 @@ async def audit(
     only = Filter(person, action, subject.strip())
     people, actions = await log.choices()
     entries = await log.entries(only, before)
-    return framed(
-        request, "audit.html", await queries.paused(), entries=entries, only=only, people=people, actions=actions,
-        before=before, older=_older(only, entries), chain=await log.chain() if verify else None,
+    return await framed(
+        request, "audit.html", queries, entries=entries, only=only, people=people, actions=actions, before=before,
+        older=_older(only, entries), chain=await log.chain() if verify else None,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ Readings = NamedDependency[SkipValidation[Live[Overview]]]
 async def overview(request: Asked, queries: Reads) -> Response[str]:
     """The cluster at a glance."""
     seen = await queries.overview()
-    return framed(request, "cluster.html", seen.paused, overview=seen, drawing=drawn(seen))
+    return await framed(request, "cluster.html", queries, overview=seen, drawing=drawn(seen))
 
 
 @get("/control/live", operation_id="overview_live", include_in_schema=False)

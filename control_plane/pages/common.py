@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from litestar import Request
@@ -12,21 +12,16 @@ from litestar.params import SkipValidation
 from litestar.response import Redirect, Response, Stream
 
 from appliance.core.errors import BadInput
-from appliance.core.orders import Pause
 from appliance.core.records import User
 from appliance.web.auth import Logins
-from appliance.web.protection import ROLES, readable_form
-from appliance.web.rendering import block_renderer, page
+from appliance.web.protection import ROLES
+from appliance.web.rendering import page
 from control_plane.live import Live, as_sse
-from control_plane.operations import Operations
 from control_plane.pages.acts import Act
 from control_plane.queries import Queries
-from control_plane.queries.agents import AgentReads
 
 Asked = Request[Any, Any, Any]
 Reads = NamedDependency[SkipValidation[Queries]]
-Agents = NamedDependency[SkipValidation[AgentReads]]
-Changes = NamedDependency[SkipValidation[Operations]]
 Service = NamedDependency[SkipValidation[Logins]]
 
 
@@ -43,9 +38,9 @@ SEE_OTHER: Literal[303] = 303
 _SAID, _SAID_FOR_S = "nexus_said", 30
 
 
-def framed(request: Asked, name: str, paused: Pause | None, **context: Any) -> Response[Any]:
+async def framed(request: Asked, name: str, queries: Queries, **context: Any) -> Response[Any]:
     """Render a page inside the control plane's frame: its rooms, the banner, what was just done."""
-    answer = page(request, name, paused=paused, said=_said(request), may=may(request), **context)
+    answer = page(request, name, paused=await queries.paused(), said=_said(request), may=may(request), **context)
     if _SAID in request.cookies:
         answer.delete_cookie(_SAID, path="/control")
     return answer
@@ -67,26 +62,17 @@ async def confirm(request: Asked, queries: Queries, act: Act) -> Response[Any]:
     key = uuid4()
     if is_htmx(request):
         return page(request, "act.html", block="confirm", act=act, key=key)
-    return framed(request, "act.html", await queries.paused(), act=act, key=key)
+    return await framed(request, "act.html", queries, act=act, key=key)
 
 
-class Sent(NamedTuple):
-    """A form that a person sent: its fields, who sent it, and the key that makes it count once, however often sent."""
-
-    fields: Mapping[str, str]
-    by: str
-    key: UUID
-
-
-async def sent(request: Asked) -> Sent:
-    """Read a form.
+def key_of(form: Mapping[str, str]) -> UUID:
+    """Return the key that makes a form count once, however often it is sent.
 
     Raises:
-        BadInput: it has no key.
+        BadInput: it has none.
     """
-    fields, user = await readable_form(request), cast(User, request.user)
     try:
-        return Sent(fields, user.name, UUID(fields.get("key", "")))
+        return UUID(form.get("key", ""))
     except ValueError:
         raise BadInput("This form has no key of its own; reload the page and send it again.") from None
 
@@ -113,12 +99,6 @@ def _said(request: Asked) -> str:
 def streamed(request: Asked, live: Live[Reading], logins: Logins, render: Callable[[Reading], str]) -> Stream:
     """Answer with every reading as HTML, until the login ends."""
     return event_stream(as_sse(while_signed_in(request, live.readings(), logins), render))
-
-
-def live_block(request: Asked, name: str, live: Live[Reading], logins: Logins) -> Stream:
-    """Answer with the block `live` of a page for every reading, its `view`, until the login ends."""
-    render = block_renderer(request, name, "live")
-    return streamed(request, live, logins, lambda view: render(view=view, may=may(request)))
 
 
 def event_stream(events: AsyncIterator[bytes]) -> Stream:

@@ -18,8 +18,7 @@ async def failovers(request: Asked, queries: Reads, before: Before = None) -> Re
     """Who followed whom as primary, and how each millisecond was spent; the newest first, a page at a time."""
     found = await queries.failovers(before)
     older = found[-1].epoch if len(found) == PAGE and found[-1].epoch > 1 else None
-    paused = await queries.paused()
-    return framed(request, "failovers.html", paused, failovers=found, before=before, older=older)
+    return await framed(request, "failovers.html", queries, failovers=found, before=before, older=older)
 
 
 @get("/control/api/v1/history", operation_id="get_history")

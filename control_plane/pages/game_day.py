@@ -8,30 +8,37 @@ from litestar.params import SkipValidation
 from litestar.response import Response, Stream
 
 from appliance.core.errors import NotFound
+from appliance.core.records import User
 from appliance.core.scaling import whole
+from appliance.web.protection import readable_form
+from appliance.web.rendering import block_renderer
 from appliance.web.roles import needs
 from control_plane.live import Live
+from control_plane.operations import Operations
 from control_plane.pages import acts
-from control_plane.pages.common import Agents, Asked, Changes, Reads, Service, confirm, done, framed, live_block, sent
+from control_plane.pages.common import Asked, Reads, Service, confirm, done, framed, key_of, may, streamed
+from control_plane.queries.agents import AgentReads
 from control_plane.queries.games import GameReads, GameView
 
 Games = NamedDependency[SkipValidation[GameReads]]
 Readings = NamedDependency[SkipValidation[Live[GameView]]]
+Agents = NamedDependency[SkipValidation[AgentReads]]
+Changes = NamedDependency[SkipValidation[Operations]]
 WHERE = "/control/game-day"
 ADMIN = [needs("admin")]
 
 
 @get(WHERE, operation_id="game_day_page", include_in_schema=False)
-async def game_day(request: Asked, games: Games) -> Response[str]:
+async def game_day(request: Asked, queries: Reads, games: Games) -> Response[str]:
     """Whom to hurt, and what followed the last time."""
-    view = await games.view()
-    return framed(request, "game_day.html", view.paused, view=view)
+    return await framed(request, "game_day.html", queries, view=await games.view())
 
 
 @get(f"{WHERE}/live", operation_id="game_day_live", include_in_schema=False)
 async def game_day_live(request: Asked, games_live: Readings, logins: Service) -> Stream:
     """The same, again and again while the page is open."""
-    return live_block(request, "game_day.html", games_live, logins)
+    render = block_renderer(request, "game_day.html", "live")
+    return streamed(request, games_live, logins, lambda view: render(view=view, may=may(request)))
 
 
 @get(f"{WHERE}/{{agent_id:str}}/{{hurt:str}}", operation_id="hurt_page", include_in_schema=False, guards=ADMIN)
@@ -46,12 +53,13 @@ async def hurt_preview(request: Asked, queries: Reads, agent_reads: Agents, agen
 @post(f"{WHERE}/{{agent_id:str}}/{{hurt:str}}", operation_id="hurt_form", include_in_schema=False, guards=ADMIN)
 async def hurt_form(request: Asked, operations: Changes, agent_id: str, hurt: str) -> Response[Any]:
     """Hurt an agent."""
-    form = await sent(request)
+    form = await readable_form(request)
+    user: User = request.user
     if hurt == "freeze":
-        seconds = whole(form.fields.get("seconds", acts.FREEZE_S))
-        outcome = await operations.freeze(agent_id, seconds, by=form.by, key=form.key)
+        seconds = whole(form.get("seconds", acts.FREEZE_S))
+        outcome = await operations.freeze(agent_id, seconds, by=user.name, key=key_of(form))
     elif hurt == "kill":
-        outcome = await operations.kill(agent_id, by=form.by, key=form.key)
+        outcome = await operations.kill(agent_id, by=user.name, key=key_of(form))
     else:
         raise NotFound
     return done(request, WHERE, f"{outcome}.")

@@ -14,7 +14,7 @@ Facts = NamedDependency[SkipValidation[StoreReads]]
 @get("/control/stores", operation_id="stores_page", include_in_schema=False)
 async def stores(request: Asked, queries: Reads, facts: Facts) -> Response[str]:
     """The eight numbers, Redis and PostgreSQL."""
-    return framed(request, "stores.html", await queries.paused(), view=await facts.view())
+    return await framed(request, "stores.html", queries, view=await facts.view())
 
 
 @get("/control/api/v1/stores", operation_id="get_stores")

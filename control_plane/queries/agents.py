@@ -1,6 +1,7 @@
 """The agents as people steer them: what each is, what happens to it next, what it uses."""
 
 import asyncio
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -27,11 +28,6 @@ class Trend(msgspec.Struct, frozen=True):
     memory: tuple[float, ...] = ()
     """Bytes."""
 
-    def then(self, used: Stats) -> "Trend":
-        """Return it with one sample more; the oldest is forgotten."""
-        cpu, memory = (*self.cpu, used.cpu_cores), (*self.memory, float(used.memory_bytes))
-        return Trend(cpu[-SAMPLES:], memory[-SAMPLES:])
-
 
 class AgentRow(msgspec.Struct, frozen=True):
     """One agent: what it says of itself, what its program does, what happens next."""
@@ -57,21 +53,6 @@ class AgentRow(msgspec.Struct, frozen=True):
     def is_primary(self) -> bool:
         """Whether it holds the seat."""
         return self.line is not None and self.line.is_primary
-
-    @property
-    def sensible(self) -> tuple[str, ...]:
-        """What can be done to it as it is now; anything else would be refused or change nothing."""
-        state = self.state
-        return tuple(
-            act
-            for act, sense in (
-                ("drain", state in ("active", "suspected", "starting")),
-                ("switchover", state == "active" and not self.is_primary),
-                ("restart", True),
-                ("stop", state not in ("left", "stopped", "unknown")),
-            )
-            if sense
-        )
 
     @property
     def left(self) -> int:
@@ -107,7 +88,7 @@ class AgentReads:
         self._fleet = fleet
         self._state = InTime(state, FLEET_S)
         self._used = InTime(self._sample, FLEET_S)
-        self._trends: dict[str, Trend] = {}
+        self._trends: dict[str, deque[Stats]] = defaultdict(lambda: deque(maxlen=SAMPLES))
         self._sampled_at = 0.0
         self._drains_from: dict[str, int] = {}
 
@@ -157,8 +138,11 @@ class AgentReads:
 
     async def _sample(self) -> None:
         self._sampled_at = asyncio.get_running_loop().time()
-        found = await self._fleet.stats()  # who is gone from it is forgotten
-        self._trends = {used.agent_id: self._trends.get(used.agent_id, Trend()).then(used) for used in found}
+        found = await self._fleet.stats()
+        for used in found:
+            self._trends[used.agent_id].append(used)
+        for gone in self._trends.keys() - {used.agent_id for used in found}:
+            del self._trends[gone]
 
     def _note_drains(self, overview: Overview) -> None:
         draining = {line.agent.id: line.agent.current_load for line in overview.agents if line.state == "draining"}
@@ -171,11 +155,15 @@ class AgentReads:
         ids = sorted(lines.keys() | members.keys() | progress.keys(), key=_by_number)
         return tuple(
             AgentRow(
-                agent, lines.get(agent), members.get(agent), progress.get(agent), self._trends.get(agent, Trend()),
+                agent, lines.get(agent), members.get(agent), progress.get(agent), self._trend(agent),
                 self._drains_from.get(agent, 0),
             )
             for agent in ids
         )  # fmt: skip
+
+    def _trend(self, agent: str) -> Trend:
+        kept = self._trends.get(agent, ())
+        return Trend(tuple(it.cpu_cores for it in kept), tuple(float(it.memory_bytes) for it in kept))
 
 
 def _by_number(agent_id: str) -> tuple[str, int]:

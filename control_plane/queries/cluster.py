@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 
+from appliance.core.election import Election
 from appliance.core.errors import StoreAway
 from appliance.core.health import is_suspected
 from appliance.core.history import Failover, History
@@ -92,6 +93,7 @@ class Queries:
 
     def __init__(self, redis: Redis, postgres: Postgres, settings: Settings) -> None:
         self._registry = Registry(redis)
+        self._election = Election(redis, postgres)
         self._postgres = postgres
         self._history = History(postgres)
         self._automatic = AutomaticFailover(postgres)
@@ -139,12 +141,11 @@ class Queries:
 
     async def _read_ledger(self) -> Ledger | None:
         try:
-            row = await self._postgres.row("ledger_now")
+            row = await self._postgres.row("work_by_state")
+            epoch, paused = (await self._election.current()).number, await self._automatic.paused()
+            return Ledger(Work(**row) if row else Work(), epoch, paused)
         except StoreAway:
             return None
-        assert row is not None  # noqa: S101 - the rows are made by the migrations
-        paused = Pause(row["paused_by"], row["paused_at"]) if row["paused_by"] else None
-        return Ledger(Work(row["running"], row["queued"], row["waiting"]), row["epoch"], paused)
 
     def _line(self, agent: Agent, primary_id: str | None) -> AgentLine:
         return AgentLine(

@@ -53,8 +53,8 @@ class GameReads:
 
     async def _aftermath(self) -> tuple[datetime | None, tuple[Fact, ...]]:
         try:
-            hurt = await self._postgres.row("newest_hurt")
-            rows = await self._postgres.rows("aftermath", entry=hurt["id"], since=hurt["at"]) if hurt else []
+            began = await self._postgres.value("newest_hurt")
+            rows = await self._postgres.rows("aftermath", since=began) if began else []
         except StoreAway:
             return None, ()
-        return hurt["at"] if hurt else None, tuple(Fact(**row) for row in rows)
+        return began, tuple(Fact(**row) for row in rows)

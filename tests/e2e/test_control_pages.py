@@ -109,7 +109,7 @@ async def test_a_switchover_moves_the_badge_and_stands_in_the_history(
     leads = (await cluster.view()).primary_id
     heir = "agent-1" if leads != "agent-1" else "agent-2"
     await page.goto(f"{cluster.url}/control/agents")
-    await page.click(f"a[aria-label='switch over to {heir}']")
+    await page.click(f"a[aria-label='switch over {heir}']")
     await page.click("#act button:has-text('Switch over')")
     await expect(page.locator(f"tr#{heir} .badge")).to_be_visible(timeout=LONG)
     await page.goto(f"{cluster.url}/control/history")

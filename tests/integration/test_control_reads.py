@@ -168,8 +168,8 @@ def test_the_drawing_says_in_words_what_it_shows() -> None:
 def test_sizes_spans_and_lines_are_as_people_read_them() -> None:
     assert [size(0), size(999), size(67_500_000), size(5e12)] == ["0 B", "999 B", "67.5 MB", "5.0 TB"]
     assert [span(59), span(200), span(8000), span(400_000)] == ["59 s", "3 min", "2 h", "5 days"]
-    assert spark(()) == ""
-    assert spark((1.0,)) == "M60 5"
-    assert spark((0.0, 1.0, 0.0)) == "M58 21l1-16l1 16"
-    assert spark((0.0,) * 100).count("l") == 59
-    assert spark((0.0,) * 100, 60, 20).count("l") == 19
+    assert spark([]) == ""
+    assert spark([1.0]) == "M60 5"
+    assert spark([0.0, 1.0, 0.0]) == "M58 21l1-16l1 16"
+    assert spark([0.0] * 100).count("l") == 59
+    assert spark([0.0] * 100, 60, 20).count("l") == 19

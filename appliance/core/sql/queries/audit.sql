@@ -8,11 +8,10 @@ select id, at, actor, action, subject, detail from audit_log
  order by id desc limit %(limit)s;
 
 -- name: audit_choices
--- What the filters offer: people and actions of the newest entries. In pairs first: sorting thousands of names is slow.
-with newest as materialized (select actor, action from audit_log order by id desc limit 5000),
-     pairs as materialized (select actor, action from newest group by actor, action)
-select array(select distinct actor from pairs order by actor) as people,
-       array(select distinct action from pairs order by action) as actions;
+-- What the filters offer: people and actions of the newest entries.
+with newest as materialized (select actor, action from audit_log order by id desc limit 5000)
+select array(select distinct actor from newest order by actor) as people,
+       array(select distinct action from newest order by action) as actions;
 
 -- name: audit_chain
 -- Every row's hash again, from the row and the hash before it; broken_at is the first that does not fit.
@@ -23,15 +22,14 @@ select count(*) as entries, min(id) filter (where hash is distinct from expected
     from audit_log) chain;
 
 -- name: newest_hurt
-select id, at from audit_log where action in ('kill', 'freeze') order by at desc limit 1;
+select max(at) from audit_log where action in ('kill', 'freeze');
 
 -- name: aftermath
--- What happened since an entry of the audit log, from the rows that tell of it, in order. The log is read by its ids: it
--- may be long, and has no index on its times.
+-- What happened since a moment, from the rows that tell of it, in order.
 select at, kind, what from (
-  (select at, case when action in ('kill', 'freeze') then 'hurt' else 'order' end as kind,
-          actor || ': ' || action || case when subject = '' then '' else ' ' || subject end as what
-     from audit_log where id >= %(entry)s and action not like '%%: outcome' order by id limit 60)
+  select at, case when action in ('kill', 'freeze') then 'hurt' else 'order' end as kind,
+         actor || ': ' || action || case when subject = '' then '' else ' ' || subject end as what
+    from audit_log where at >= %(since)s and action not like '%%: outcome'
   union all
   select dead_at, 'death', agent_id || ' has ended: ' || coalesce(reason, 'no reason was given')
     from boots where dead_at >= %(since)s
