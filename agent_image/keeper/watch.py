@@ -14,6 +14,7 @@ from appliance.core.records import Agent, ClusterView, Lease
 log = logs.get("keeper")
 POLL_S = 0.25
 _ABOUT_S = 0.05
+"""So much earlier than after a whole period a view counts as the next one: its reader keeps time by another clock."""
 VOTE_WINDOW_MS = 1500
 _PROBE_PAUSE_S = 0.03
 _ORPHAN_POLLS = 8

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import shutil
-import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from appliance.embedded.places import Home
 from appliance.embedded.programs import free_port
 from appliance.gateway.members import listed, members
 from tests.appliance.commands import Appliance
+from tests.appliance.containers import docker
 from tests.client import Client
 from tests.e2e.conftest import FLAGS
 from tests.e2e.control import scale
@@ -40,14 +40,9 @@ LOOK_S = 0.1
 SHOTS = Path("build/scaling")
 
 
-def docker(*words: str) -> str:
-    """Run a docker command and return what it printed."""
-    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout
-
-
 def bridge() -> str:
     """Return this machine's address as containers with a way out see it."""
-    return docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+    return docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
 
 
 def list_of(home: Home, runtime: str) -> Callable[[], str]:

@@ -35,7 +35,7 @@ async def scale(page: Page, number: int) -> dict[str, Any]:
     began, shown = monotonic(), list[str]()
     await page.click(f"#act button:has-text('Scale to {number}')")
     while True:
-        said = " | ".join([*await page.locator("tr .words").all_inner_texts()])
+        said = " | ".join(await page.locator("tr .words").all_inner_texts())
         if said not in shown[-1:]:
             shown.append(said)
         agents = await page.locator("tr[id^=agent-]").count()

@@ -40,19 +40,10 @@ class FakeProvider:
         """Start the server and wait until it listens."""
         with tempfile.TemporaryDirectory() as folder:
             port_file = Path(folder) / "port"
-            flags = [
-                "--host",
-                self.host,
-                "--port",
-                str(self.port),
-                "--port-file",
-                str(port_file),
-                "--model",
-                self.model,
-            ]
-            flags.append("--tied")
+            where = ("--host", self.host, "--port", str(self.port), "--port-file", str(port_file))
+            command = (sys.executable, "-m", "tests.fakes.models", *where, "--model", self.model, "--tied")
             self.process = await asyncio.create_subprocess_exec(
-                *[sys.executable, "-m", "tests.fakes.models", *flags],
+                *command,
                 cwd=ROOT,
                 stdin=asyncio.subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -15,7 +15,8 @@ from appliance.core.task_ledger import Answer
 
 log = logs.get("runner")
 POLL_S, HEARD_POLL_S = 0.25, 1.0
-"""Between looks at the queue: without PostgreSQL's notices, and with them, when only a try that waited falls due."""
+"""Between looks at the queue: without PostgreSQL's notices, and with them. Nobody says that a try that waited falls
+due, or that this agent may claim again (Redis is back, a standby was promoted): that waits for the look."""
 FLAGS_S = 1.0
 LET_GO_WITHIN_S = 0.5
 """Turns that are handed back may take this long to end; a later write of theirs is fenced."""
