@@ -23,7 +23,8 @@ _SEE_REGISTRY = "fcall_ro time get exists pttl hget hmget hgetall smembers"
 _SEE_SERVER = "info module|list"
 _HINTS = "publish subscribe unsubscribe"
 _KEEP = (
-    "fcall function|load set del expire pexpire hset hincrby sadd srem srandmember zadd zcard zscore zremrangebyscore"
+    "fcall function|load set del expire pexpire hset hincrby"
+    " sadd srem srandmember zadd zcard zrem zscore zremrangebyscore"
 )
 _RUN = "fcall expire hset hsetnx xadd xrange xrevrange xread json.get json.set"
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.

@@ -100,6 +100,7 @@ async def test_a_keeper_may_do_all_that_liveness_and_elections_need(
     tally = await seat.may_elect(epoch=4, seq=1, suspect="agent-1", evidence="eof", held_s=1)
     assert (tally.verdict, tally.voters) == ("yes", ("agent-2",))
     assert (await registry.suspect("agent-1", "boot-agent-1", voter="agent-2", window_ms=1500))[0] == 1
+    await registry.withdraw_suspicion("boot-agent-1", voter="agent-2")
     assert await seat.release("agent-1", "boot-agent-1", 4, successor="", kind="child")
     assert await seat.reassert("agent-1", "boot-agent-1", 4)
     await seat.tell(4, {"type": "routing"})
