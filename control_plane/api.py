@@ -27,7 +27,7 @@ OPERATOR, ADMIN = [needs("operator")], [needs("admin")]
 class Number(msgspec.Struct, frozen=True):
     """How many agents there should be."""
 
-    number: int | str
+    number: float | str
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -95,7 +95,11 @@ async def automatic_failover(
 
 @post("/control/api/v1/agents/{agent:str}/drain", operation_id="drain_agent", status_code=202, guards=OPERATOR)
 async def drain(
-    request: Asked, operations: Changes, agent: FromPath[str], deadline_s: FromQuery[float] = DRAIN_S, key: Key = None
+    request: Asked,
+    operations: Changes,
+    agent: FromPath[str],
+    deadline_s: FromQuery[str] = str(DRAIN_S),
+    key: Key = None,
 ) -> Order:
     """Take an agent out of service."""
     return await operations.drain(agent, deadline_s, by=_by(request), key=key_of(key))
@@ -121,7 +125,7 @@ async def kill(request: Asked, operations: Changes, agent: FromPath[str], key: K
 
 @post("/control/api/v1/agents/{agent:str}/freeze", operation_id="freeze_agent", status_code=200, guards=ADMIN)
 async def freeze(
-    request: Asked, operations: Changes, agent: FromPath[str], seconds: FromQuery[float], key: Key = None
+    request: Asked, operations: Changes, agent: FromPath[str], seconds: FromQuery[str] = "", key: Key = None
 ) -> Done:
     """Game day: let nothing of an agent run for a while."""
     return Done(await operations.freeze(agent, seconds, by=_by(request), key=key_of(key)))

@@ -4,25 +4,24 @@
 and nothing is done again.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid5
 
 import msgspec
 
 from appliance.core.desired_fleet import Desired, DesiredFleet, Wish, agent_id, slot_of
 from appliance.core.errors import BadInput, Conflict, Forbidden, NexusError
-from appliance.core.order_rules import check_drain, check_switchover
+from appliance.core.order_rules import at_rest, check_drain, check_switchover, deadline
 from appliance.core.orders import AutomaticFailover, Order, Orders, Pause
 from appliance.core.registry import Registry
 from appliance.core.requests import Requests
 from appliance.core.scaling import Preview, checked, preview
 from appliance.core.settings import Settings
+from appliance.core.typed import seconds
 from control_plane.fleet import MAX_FREEZE_S, Fleet
 from control_plane.progress import FleetState, state_of
 from control_plane.reconcile import Reconciler
 
-MAX_DEADLINE_S = 3600.0
 Check = Callable[[], Awaitable[None]]
 Act = Callable[[int], Awaitable[None]]
 
@@ -52,7 +51,7 @@ class Operations:
         """Return what is wished, what is there, what happens next and how far each agent is."""
         return state_of(await self._reconciler.look(), self._reconciler.troubles)
 
-    async def preview(self, number: int | str) -> Preview:
+    async def preview(self, number: float | str) -> Preview:
         """Return what `scale(number)` would do now; nothing is changed.
 
         Raises:
@@ -61,13 +60,13 @@ class Operations:
         wanted, seen = self._checked(number), await self._reconciler.look()
         return preview(wanted, seen.desired, seen.view)
 
-    async def scale(self, number: int | str, *, by: str, key: UUID) -> Desired:
+    async def scale(self, number: float | str, *, by: str, key: UUID) -> Desired:
         """Wish for `number` agents: more are started, surplus ones drained and removed, the least loaded first.
 
         Raises:
             BadInput: that is no number, or there cannot be so many, or so few.
         """
-        async with self._refusals_kept("scale", str(number), by):
+        async with self._rows.requests.refusals("scale", str(number), by):
             wanted = self._checked(number)
             view = await self._reconciler.view()
 
@@ -78,7 +77,7 @@ class Operations:
         self._reconciler.wake()
         return changed
 
-    async def drain(self, agent: str, deadline_s: float, *, by: str, key: UUID) -> Order:
+    async def drain(self, agent: str, deadline_s: float | str, *, by: str, key: UUID) -> Order:
         """Take an agent out of service: its turns end or are handed back, then it stops and rests until a restart.
 
         One that drains already is answered with that order (`new` is false). The primary hands its seat over first.
@@ -88,14 +87,15 @@ class Operations:
         """
         if earlier := await self._rows.orders.given(key):
             return earlier
-        async with self._refusals_kept("drain", agent, by):
-            if not 0 <= deadline_s <= MAX_DEADLINE_S:
-                raise BadInput(f"A deadline has 0 to {MAX_DEADLINE_S:.0f} seconds.")
-            slot = await self._slot(agent)
+        async with self._rows.requests.refusals("drain", agent, by):
+            within_s = deadline(deadline_s)
+            await self._slot(agent)
             check_drain(await self._registry.view(), agent)
-        async with self._reconciler.hands_off(agent):
-            await self._rest(slot, rests=True, by=by, key=key)
-            return await self._rows.orders.drain(agent, deadline_s=deadline_s, by=by, key=key)
+            async with self._reconciler.hands_off(agent):
+                await self._leave(agent, by=by, key=key)
+                order = await self._rows.orders.drain(agent, deadline_s=within_s, by=by, key=key)
+        await self._rows.requests.repeated(order, by=by)
+        return order
 
     async def switchover(self, successor: str, *, by: str, key: UUID) -> Order:
         """Ask the primary to hand its seat to `successor`, or to the best one when that is ''.
@@ -105,7 +105,7 @@ class Operations:
         """
         if earlier := await self._rows.orders.given(key):
             return earlier
-        async with self._refusals_kept("switchover", successor, by):
+        async with self._rows.requests.refusals("switchover", successor, by):
             check_switchover(await self._registry.view(), successor)
             order = await self._rows.orders.switchover(successor, by=by, key=key)
             if not order.new and order.agent_id != successor:
@@ -113,6 +113,7 @@ class Operations:
                 raise Conflict(
                     f"A switchover to {other}, asked for by {order.asked_by}, is under way: wait for its end."
                 )
+        await self._rows.requests.repeated(order, by=by)
         return order
 
     async def pause(self, *, by: str) -> Pause:
@@ -134,7 +135,7 @@ class Operations:
             check_drain(await self._registry.view(), agent)
 
         async def act(slot: int) -> None:
-            await self._rest(slot, rests=True, by=by, key=key)
+            await self._leave(agent, by=by, key=key)
             await self._fleet.stop(slot)
 
         return await self._do("stop", "stopped", agent, check, act, by=by, key=key)
@@ -147,7 +148,7 @@ class Operations:
         """
 
         async def act(slot: int) -> None:
-            await self._rest(slot, rests=False, by=by, key=key)
+            await self._rest(agent, "back in service", lambda now: now.with_rest(slot, rests=False), by=by, key=key)
             await self._fleet.restart(slot)
 
         return await self._do("restart", "restarted", agent, _nothing, act, by=by, key=key)
@@ -160,8 +161,8 @@ class Operations:
         """
         return await self._do("kill", "killed", agent, self._check_game_day, self._fleet.kill, by=by, key=key)
 
-    async def freeze(self, agent: str, seconds: float, *, by: str, key: UUID) -> str:
-        """Game day: let nothing of an agent run for `seconds`.
+    async def freeze(self, agent: str, for_s: float | str, *, by: str, key: UUID) -> str:
+        """Game day: let nothing of an agent run for `for_s` seconds.
 
         Raises:
             BadInput: there is no such agent, or the time cannot be. Forbidden: game day is off.
@@ -169,19 +170,18 @@ class Operations:
 
         async def check() -> None:
             await self._check_game_day()
-            if not 0 < seconds <= MAX_FREEZE_S:
-                raise BadInput(f"An agent can be frozen for up to {MAX_FREEZE_S:.0f} seconds.")
+            _freeze_s(for_s)
 
         async def act(slot: int) -> None:
-            await self._fleet.freeze(slot, seconds)
+            await self._fleet.freeze(slot, _freeze_s(for_s))
 
-        return await self._do("freeze", f"frozen for {seconds:g} s", agent, check, act, by=by, key=key)
+        return await self._do("freeze", f"frozen for {for_s} s", agent, check, act, by=by, key=key)
 
     async def _do(self, action: str, done: str, agent: str, check: Check, act: Act, *, by: str, key: UUID) -> str:
         """Check, audit, do, audit what became of it; return that as a sentence."""
         if earlier := await self._rows.requests.answer(key):
             return earlier
-        async with self._refusals_kept(action, agent, by):
+        async with self._rows.requests.refusals(action, agent, by):
             slot = await self._slot(agent)
             await check()
         await self._rows.requests.begin(key, action=action, subject=agent, by=by)
@@ -197,13 +197,18 @@ class Operations:
             await self._rows.requests.end(key, outcome)
         return outcome
 
-    async def _rest(self, slot: int, *, rests: bool, by: str, key: UUID) -> None:
-        """Keep in the row whether a slot is out of service on purpose, so that nobody starts it again, or does."""
-        action = "out of service" if rests else "back in service"
+    async def _leave(self, agent: str, *, by: str, key: UUID) -> None:
+        """Keep in the row that an agent is out of service on purpose, so that nobody starts it again.
+
+        Raises:
+            Conflict: it is the last one.
+        """
+        view = await self._registry.view()
+        await self._rest(agent, "out of service", lambda now: at_rest(now, agent, view), by=by, key=key)
+
+    async def _rest(self, agent: str, action: str, choose: Callable[[Desired], Wish], *, by: str, key: UUID) -> None:
         own = uuid5(key, action)
-        await self._rows.desired.change(
-            lambda now: now.with_rest(slot, rests=rests), action=action, subject=agent_id(slot), by=by, key=own
-        )
+        await self._rows.desired.change(choose, action=action, subject=agent, by=by, key=own)
 
     async def _slot(self, agent: str) -> int:
         slot, now = slot_of(agent), await self._rows.desired.read()
@@ -215,17 +220,12 @@ class Operations:
         if not self._settings.game_day:
             raise Forbidden("Game day is off: GAME_DAY=true with the next `make up` turns it on.")
 
-    def _checked(self, number: int | str) -> int:
+    def _checked(self, number: float | str) -> int:
         return checked(number, at_most=self._settings.fleet_max)
 
-    @asynccontextmanager
-    async def _refusals_kept(self, action: str, subject: str, by: str) -> AsyncIterator[None]:
-        try:
-            yield
-        except NexusError as error:
-            if error.status < 500:
-                await self._rows.requests.refused(action=action, subject=subject, by=by, why=error.detail)
-            raise
+
+def _freeze_s(typed: float | str) -> float:
+    return seconds(typed, least=1, most=MAX_FREEZE_S, means="an agent can be frozen for")
 
 
 async def _nothing() -> None:

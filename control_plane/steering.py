@@ -36,7 +36,9 @@ class Steering:
     async def keep_refusal(self, error: Exception, scope: Scope) -> None:
         """Audit what somebody signed in tried and may not do: a role too low, a forged form."""
         user = scope.get("user")
-        if isinstance(error, Forbidden) and isinstance(user, User) and scope["type"] == ScopeType.HTTP:
+        if not isinstance(error, Forbidden) or error.audited:
+            return
+        if isinstance(user, User) and scope["type"] == ScopeType.HTTP:
             asked = f"{scope['method']} {scope['path']}"
             with suppress(StoreAway):
                 await self._requests.refused(action="web", subject=asked, by=user.name, why=error.detail)

@@ -13,12 +13,14 @@ from appliance.cli.embedded import refuse_frozen_manager
 from appliance.cli.failures import LOOK_CLOSER
 from appliance.cli.progress import Patience
 from appliance.cli.switchover import outcome_of
-from appliance.core.desired_fleet import DesiredFleet, slot_of
+from appliance.core import order_rules as rules
+from appliance.core.desired_fleet import Desired, DesiredFleet, Wish
 from appliance.core.errors import Conflict, NotFound, StoreAway
-from appliance.core.order_rules import check_drain
 from appliance.core.orders import Order, Orders
+from appliance.core.records import ClusterView
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
+from appliance.core.requests import Requests
 
 LOOK_S = 0.1
 GRACE_S = 20.0
@@ -27,7 +29,7 @@ GRACE_S = 20.0
 
 def drain(
     agent: Annotated[str, typer.Argument(help="Which one, for example agent-2.")],
-    deadline: Annotated[float, typer.Option(min=0, max=3600, help="Seconds its turns may take to finish.")] = 60,
+    deadline: Annotated[str, typer.Option(help="Seconds its turns may take to finish, 0 to 3600.")] = "60",
     home: HomeOption = HOME,
 ) -> None:
     """Take an agent out of service: nothing new, running turns finish or are handed back, then it stops."""
@@ -41,13 +43,16 @@ def drain(
     out.print(f"{agent} is stopped; `{make('up', place.home)}` starts it again.", markup=False)
 
 
-async def _drain(place: Place, agent_id: str, deadline_s: float, patience: Patience) -> str:
+async def _drain(place: Place, agent_id: str, deadline_s: float | str, patience: Patience) -> str:
     """Give the order, or follow the one there is, to its end; return the outcome."""
     async with place.postgres() as postgres, place.redis() as redis:
-        check_drain(await Registry(redis).view(), agent_id)
-        await _rest(DesiredFleet(postgres), agent_id)
-        orders = Orders(redis, postgres)
-        order = await orders.drain(agent_id, deadline_s=deadline_s, by=ADMIN)
+        orders, requests = Orders(redis, postgres), Requests(postgres)
+        async with requests.refusals("drain", agent_id, ADMIN):
+            within_s, view = rules.deadline(deadline_s), await Registry(redis).view()
+            rules.check_drain(view, agent_id)
+            await _rest(DesiredFleet(postgres), agent_id, view)
+            order = await orders.drain(agent_id, deadline_s=within_s, by=ADMIN)
+        await requests.repeated(order, by=ADMIN)
         if not order.new:
             asked = f"{order.asked_by} asked for that at {local_time(order.asked_at)}"
             out.print(f"{agent_id} is draining already ({asked}): following that order.", markup=False)
@@ -63,15 +68,14 @@ async def _drain(place: Place, agent_id: str, deadline_s: float, patience: Patie
     return outcome_of(ended)
 
 
-async def _rest(fleet: DesiredFleet, agent: str) -> None:
+async def _rest(fleet: DesiredFleet, agent: str, view: ClusterView) -> None:
     """Say that the agent is out of service on purpose, so that the control plane stops it and starts it no more."""
-    slot = slot_of(agent)
+
+    def choose(now: Desired) -> Wish:
+        return rules.at_rest(now, agent, view)
+
     with suppress(NotFound):  # nobody ever wished for a number: nobody starts it again either
-        if slot is None or slot not in (await fleet.read()).slots:
-            return
-        await fleet.change(
-            lambda now: now.with_rest(slot, rests=True), action="out of service", subject=agent, by=ADMIN, key=uuid4()
-        )
+        await fleet.change(choose, action="out of service", subject=agent, by=ADMIN, key=uuid4())
 
 
 async def _follow(orders: Orders, order: Order, progress: "Progress") -> Order:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import nullcontext
 from typing import Annotated
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from appliance.core.desired_fleet import Desired, DesiredFleet, Wish, agent_id, 
 from appliance.core.errors import CannotStart, Conflict, StoreAway
 from appliance.core.records import ClusterView, Status
 from appliance.core.registry import Registry
+from appliance.core.requests import Requests
 from appliance.core.scaling import checked, preview
 
 LOOK_S = 0.2
@@ -38,7 +40,8 @@ async def _scale(place: Place, number: str, patience: Patience, *, dry_run: bool
     """Say what it means, wish for it unless `dry_run`, and follow until the agents are those that are wished for."""
     async with place.postgres() as postgres, place.redis() as redis:
         fleet, registry = DesiredFleet(postgres), Registry(redis)
-        wanted = checked(number, at_most=place.settings.fleet_max)
+        async with nullcontext() if dry_run else Requests(postgres).refusals("scale", number, ADMIN):
+            wanted = checked(number, at_most=place.settings.fleet_max)
         view = await _view(registry)
         out.print(preview(wanted, await fleet.read(), view).sentence, markup=False)
         if dry_run:

@@ -13,6 +13,7 @@ from appliance.core.errors import Conflict
 from appliance.core.order_rules import check_switchover
 from appliance.core.orders import ANYBODY, SWITCHOVER_S, Order, Orders
 from appliance.core.registry import Registry
+from appliance.core.requests import Requests
 
 LOOK_S = 0.05
 
@@ -34,14 +35,16 @@ async def hand_over(place: Place, to: str) -> str:
         BadInput: there is no such agent. Conflict: it cannot be, with the reason.
     """
     async with place.postgres() as postgres, place.redis() as redis:
-        check_switchover(await Registry(redis).view(), to)
-        orders = Orders(redis, postgres)
-        order = await orders.switchover(to, by=ADMIN)
-        if not order.new and order.agent_id != to:
-            raise Conflict(
-                f"A switchover to {order.agent_id or 'the best agent'}, asked for by {order.asked_by} at "
-                f"{local_time(order.asked_at)}, is under way: wait until it has ended."
-            )
+        orders, requests = Orders(redis, postgres), Requests(postgres)
+        async with requests.refusals("switchover", to, ADMIN):
+            check_switchover(await Registry(redis).view(), to)
+            order = await orders.switchover(to, by=ADMIN)
+            if not order.new and order.agent_id != to:
+                raise Conflict(
+                    f"A switchover to {order.agent_id or 'the best agent'}, asked for by {order.asked_by} at "
+                    f"{local_time(order.asked_at)}, is under way: wait until it has ended."
+                )
+        await requests.repeated(order, by=ADMIN)
         return outcome_of(await _ended(orders, order))
 
 

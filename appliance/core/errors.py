@@ -36,6 +36,8 @@ class NexusError(Exception):
 
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    audited: bool = False
+    """Whether the audit log tells of it already."""
 
     def __init__(self, detail: str = "", **data: object) -> None:
         self.detail = detail or (type(self).__doc__ or "").strip()

@@ -1,9 +1,12 @@
 """Requests that no row can carry out (restart, kill, freeze): audited before and after, answered once."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
-from appliance.core.errors import Conflict
+from appliance.core.errors import Conflict, NexusError
+from appliance.core.orders import Order
 from appliance.core.postgres import Postgres
 
 _AUDITED = 500
@@ -49,9 +52,26 @@ class Requests:
         """Keep what became of it, a sentence without its full stop, and audit it; nothing happens the second time."""
         await self._postgres.rows("end_request", key=key, outcome=outcome)
 
+    @asynccontextmanager
+    async def refusals(self, action: str, subject: str, by: str) -> AsyncIterator[None]:
+        """Audit whatever is refused inside, with the sentence that says why; a store that is away refuses nothing."""
+        try:
+            yield
+        except NexusError as error:
+            if error.status < 500:
+                await self.refused(action=action, subject=subject, by=by, why=error.detail)
+                error.audited = True
+            raise
+
     async def refused(self, *, action: str, subject: str, by: str, why: str) -> None:
         """Audit what somebody asked for and was not given."""
-        said, detail = subject[:_AUDITED], json.dumps({"why": why[:_AUDITED]})
-        await self._postgres.rows(
-            "audit", actor=by, action=f"{action}: refused", subject=said, detail=detail, trace=uuid4().hex
-        )
+        await self._audit(f"{action}: refused", subject, by, why=why[:_AUDITED])
+
+    async def repeated(self, order: Order, *, by: str) -> None:
+        """Audit that somebody asked for what another order does already; nothing when it is a new one."""
+        if not order.new:
+            await self._audit(f"{order.kind}: under way", order.agent_id, by, order=str(order.id))
+
+    async def _audit(self, action: str, subject: str, by: str, **detail: str) -> None:
+        said, told = subject[:_AUDITED], json.dumps(detail)
+        await self._postgres.rows("audit", actor=by, action=action, subject=said, detail=told, trace=uuid4().hex)

@@ -5,6 +5,7 @@ import msgspec
 from appliance.core.desired_fleet import Desired, Wish, agent_id
 from appliance.core.errors import BadInput
 from appliance.core.records import Agent, ClusterView
+from appliance.core.typed import whole
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -27,20 +28,20 @@ def preview(number: int, now: Desired, view: ClusterView | None) -> Preview:
         starts = tuple(map(agent_id, free))
         wish = Wish(tuple(sorted((*now.slots, *free))), now.resting)
         return Preview(wish, f"{now.number} → {number}: starts {', '.join(starts)}.", starts=starts)
-    order = sorted(now.slots, key=lambda slot: _dearness(slot, view))
+    order = sorted(now.slots, key=lambda slot: _dearness(slot, now, view))
     leaving, kept = order[: now.number - number], sorted(order[now.number - number :])
-    words = ", ".join(_why_it_leaves(slot, view, first=slot == leaving[0]) for slot in leaving)
+    words = ", ".join(_why_it_leaves(slot, now, view, first=slot == leaving[0]) for slot in leaving)
     wish = Wish(tuple(kept), tuple(slot for slot in now.resting if slot in kept))
     return Preview(wish, f"{now.number} → {number}: drains {words}.", leaves=tuple(map(agent_id, leaving)))
 
 
-def checked(number: int | str, *, at_most: int) -> int:
+def checked(number: float | str, *, at_most: int) -> int:
     """Return a number of agents that may be wished for, be it typed by a person.
 
     Raises:
         BadInput: it is no number, less than one or more than `at_most` (FLEET_MAX).
     """
-    wanted = whole(number)
+    wanted = whole(number, means="say how many agents there should be")
     if wanted < 1:
         raise BadInput(f"{wanted} agents cannot be: at least one has to answer. `make down` stops all.")
     if wanted > at_most:
@@ -48,18 +49,11 @@ def checked(number: int | str, *, at_most: int) -> int:
     return wanted
 
 
-def whole(number: int | str) -> int:
-    """Return a whole number that a person may have typed; BadInput when it is none."""
-    try:
-        return int(str(number))
-    except ValueError:
-        raise BadInput(f"{str(number)[:40]!r} is not a whole number: say how many agents there should be.") from None
-
-
-def _dearness(slot: int, view: ClusterView | None) -> tuple[bool, bool, int, int]:
-    """Sort whom nobody misses first: who does not run, then the least loaded, the primary last."""
+def _dearness(slot: int, now: Desired, view: ClusterView | None) -> tuple[bool, bool, bool, int, int]:
+    """Sort whom nobody misses first: who rests or does not run, then the least loaded, the primary last."""
     agent = _living(slot, view)
-    return _leads(slot, view), agent is not None, agent.current_load if agent else 0, -slot
+    load = agent.current_load if agent else 0
+    return slot not in now.resting, _leads(slot, view), agent is not None, load, -slot
 
 
 def _living(slot: int, view: ClusterView | None) -> Agent | None:
@@ -71,10 +65,12 @@ def _leads(slot: int, view: ClusterView | None) -> bool:
     return view is not None and view.primary_id == agent_id(slot)
 
 
-def _why_it_leaves(slot: int, view: ClusterView | None, *, first: bool) -> str:
+def _why_it_leaves(slot: int, now: Desired, view: ClusterView | None, *, first: bool) -> str:
     name, agent = agent_id(slot), _living(slot, view)
     if agent is None:
         return f"{name} ({'does not run' if view else 'its load is not known'})"
     if _leads(slot, view):
         return f"{name} (the primary: hands its seat over first)"
+    if slot in now.resting:
+        return f"{name} (rests already)"
     return f"{name} (load {agent.current_load}{', the least' if first else ''})"

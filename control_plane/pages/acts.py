@@ -98,8 +98,9 @@ def offered(row: AgentRow) -> dict[str, Act]:
     return {name: OF_AN_AGENT[name](row) for name, sense in sensible.items() if sense}
 
 
-def scale(preview: Preview, number: int) -> Act:
+def scale(preview: Preview) -> Act:
     """Wish for another number of agents."""
+    number = len(preview.wish.slots)
     return Act(
         f"Scale to {number}", preview.sentence, "/control/agents/scale", f"Scale to {number}",
         f"nexus scale {number}", fields=(Field("agents", number, hidden=True),),
@@ -123,7 +124,8 @@ def freeze(agent_id: str) -> Act:
     return Act(
         f"Freeze {agent_id}",
         "Nothing of it runs for so long: no beat, no answer, no end of its connections. The others have to notice.",
-        f"/control/game-day/{agent_id}/freeze", "Freeze", "make faults ROWS=F3",
+        f"/control/game-day/{agent_id}/freeze", "Freeze",
+        f"POST /control/api/v1/agents/{agent_id}/freeze?seconds={FREEZE_S}",
         back="/control/game-day", fields=(Field("seconds", FREEZE_S, "Seconds", 1, 120),), dangerous=True,
     )  # fmt: skip
 
@@ -133,6 +135,6 @@ def kill(agent_id: str) -> Act:
     return Act(
         f"Kill {agent_id}",
         "It ends at once (SIGKILL), in the middle of whatever it does; what starts agents starts it again.",
-        f"/control/game-day/{agent_id}/kill", "Kill", "nexus failover-demo",
+        f"/control/game-day/{agent_id}/kill", "Kill", f"POST /control/api/v1/agents/{agent_id}/kill",
         back="/control/game-day", dangerous=True,
     )  # fmt: skip

@@ -9,7 +9,6 @@ from litestar.response import Response, Stream
 
 from appliance.core.errors import NotFound
 from appliance.core.records import User
-from appliance.core.scaling import whole
 from appliance.web.protection import readable_form
 from appliance.web.rendering import block_renderer
 from appliance.web.roles import needs
@@ -43,7 +42,7 @@ async def agents_live(request: Asked, agents_live: Readings, logins: Service) ->
 async def scale_preview(request: Asked, queries: Reads, operations: Changes, agents: str = "") -> Response[str]:
     """What another number of agents would mean; nothing is changed."""
     preview = await operations.preview(agents)
-    return await confirm(request, queries, acts.scale(preview, whole(agents)))
+    return await confirm(request, queries, acts.scale(preview))
 
 
 @post(f"{WHERE}/scale", operation_id="scale_form", include_in_schema=False, guards=OPERATOR)
@@ -77,8 +76,7 @@ async def _carried_out(request: Asked, operations: Operations, agent_id: str, ac
     asked: dict[str, Any] = {"by": user.name, "key": key_of(form)}
     match act:
         case "drain":
-            deadline_s = whole(form.get("deadline_s", acts.DRAIN_S))
-            order = await operations.drain(agent_id, deadline_s, **asked)
+            order = await operations.drain(agent_id, form.get("deadline_s", acts.DRAIN_S), **asked)
             return (
                 f"{agent_id} drains, for up to {order.deadline_s:g} s, then stops." if order.new
                 else f"{agent_id} was asked to drain before, by {order.asked_by}: that order goes on."

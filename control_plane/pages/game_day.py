@@ -9,7 +9,6 @@ from litestar.response import Response, Stream
 
 from appliance.core.errors import NotFound
 from appliance.core.records import User
-from appliance.core.scaling import whole
 from appliance.web.protection import readable_form
 from appliance.web.rendering import block_renderer
 from appliance.web.roles import needs
@@ -56,8 +55,8 @@ async def hurt_form(request: Asked, operations: Changes, agent_id: str, hurt: st
     form = await readable_form(request)
     user: User = request.user
     if hurt == "freeze":
-        seconds = whole(form.get("seconds", acts.FREEZE_S))
-        outcome = await operations.freeze(agent_id, seconds, by=user.name, key=key_of(form))
+        for_s = form.get("seconds", acts.FREEZE_S)
+        outcome = await operations.freeze(agent_id, for_s, by=user.name, key=key_of(form))
     elif hurt == "kill":
         outcome = await operations.kill(agent_id, by=user.name, key=key_of(form))
     else:

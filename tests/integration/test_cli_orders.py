@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from appliance.cli import drain, history, switchover
-from appliance.cli.common import Place
+from appliance.cli import drain, history, scale, switchover
+from appliance.cli.common import ADMIN, Place
 from appliance.cli.pause import _pause, _resume, words_of
 from appliance.cli.progress import Patience
+from appliance.core.desired_fleet import DesiredFleet, Wish
 from appliance.core.election import Election
 from appliance.core.errors import BadInput, Conflict
 from appliance.core.postgres import Postgres, Row
@@ -63,6 +65,10 @@ class Cluster:
     async def open_orders(self) -> list[Row]:
         return await self._postgres.rows("open_orders")
 
+    async def audited(self) -> list[tuple[str, str]]:
+        rows = await self._postgres.rows("audit_entries", before=None, person=ADMIN, action="", subject="", limit=20)
+        return [(row["action"], row["subject"]) for row in reversed(rows)]
+
     async def end(self, outcome: Callable[[Row], str]) -> None:
         """Wait for an order and end it."""
         [order] = await wait_until(self.open_orders, of="an order")
@@ -82,9 +88,9 @@ async def cluster(stores: Stores, tmp_path: Path) -> AsyncIterator[Cluster]:
         yield made
 
 
-async def drained(cluster: Cluster, agent: str = "agent-2") -> str:
+async def drained(cluster: Cluster, agent: str = "agent-2", deadline_s: str = "5") -> str:
     with Patience("draining") as patience:
-        return await drain._drain(cluster.place, agent, 5, patience)
+        return await drain._drain(cluster.place, agent, deadline_s, patience)
 
 
 class Screen:
@@ -125,6 +131,7 @@ async def test_a_drain_that_is_under_way_is_followed(cluster: Cluster, screen: S
     await wait_until(cluster.open_orders, of="the order")
     second = asyncio.create_task(drained(cluster))
     await screen.says("following that order")
+    assert await cluster.audited() == [("drain", "agent-2"), ("drain: under way", "agent-2")]
     await cluster.end(lambda _: "drained: 0 turns were running, 0.1 s")
     assert await first == await second
     assert await cluster.open_orders() == []
@@ -153,6 +160,25 @@ async def test_a_refused_command_writes_no_order(cluster: Cluster) -> None:
         await drained(cluster, "agent-9")
     with pytest.raises(BadInput, match="there are: agent-1, agent-2, agent-3"):
         await switchover.hand_over(cluster.place, "agent-9")
+    with pytest.raises(BadInput, match="a deadline has 0 to 3600 seconds"):
+        await drained(cluster, "agent-2", "soon")
+    with pytest.raises(BadInput, match="'four' is not a whole number"), Patience("scaling") as patience:
+        await scale._scale(cluster.place, "four", patience, dry_run=False)
+    assert await cluster.open_orders() == []
+    assert await cluster.audited() == [
+        ("drain: refused", "agent-9"), ("switchover: refused", "agent-9"), ("drain: refused", "agent-2"),
+        ("scale: refused", "four"),
+    ]  # fmt: skip
+
+
+async def test_the_last_agent_in_service_is_not_drained(cluster: Cluster) -> None:
+    """The others run, but were taken out of service a moment ago."""
+    async with cluster.place.postgres() as postgres:
+        fleet = DesiredFleet(postgres)
+        await fleet.up(3, by="nexus up")
+        await fleet.change(lambda now: Wish(now.slots, (1, 3)), action="rest", by="ada", key=uuid4())
+    with pytest.raises(Conflict, match="agent-2 is the last active agent"):
+        await drained(cluster)
     assert await cluster.open_orders() == []
 
 

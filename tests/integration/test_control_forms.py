@@ -53,6 +53,13 @@ async def audited(cluster: Cluster, action: str) -> int:
     return int(row["n"])
 
 
+async def refusals(cluster: Cluster) -> int:
+    async with cluster.sql() as sql:
+        row = await (await sql.execute("select count(*) as n from audit_log where action like '%: refused'")).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
 @pytest.mark.parametrize(("path", "fields"), FORMS)
 async def test_a_viewer_who_forges_a_form_is_told_what_it_needs(
     own: Cluster, path: str, fields: dict[str, str]
@@ -151,8 +158,23 @@ async def test_what_was_done_is_said_once_on_the_page_it_leads_to(own: Cluster) 
 async def test_game_day_says_how_to_turn_it_on_and_refuses_until_then(own: Cluster) -> None:
     async with browser_of(own, "admin") as http:
         page = await http.get("/control/game-day")
+        before = await refusals(own)
         sent = await http.post("/control/game-day/agent-1/kill", data={"key": str(uuid4())})
     assert "GAME_DAY=true" in page.text
     assert ">kill</a>" not in page.text
     assert sent.status_code == 403
     assert "Game day is off" in sent.text
+    assert await refusals(own) == before + 1, "it is audited once"
+
+
+@pytest.mark.parametrize("typed", ["soon", "-1", "4000", ""])
+async def test_an_impossible_deadline_is_answered_with_what_it_may_be_and_audited(own: Cluster, typed: str) -> None:
+    before, (_, token) = await refusals(own), await own.sign_in("the caller", "operator")
+    async with browser_of(own, "operator") as http:
+        form = await http.post("/control/agents/agent-2/drain", data={"deadline_s": typed, "key": str(uuid4())})
+    async with httpx2.AsyncClient(base_url=own.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as http:
+        api = await http.post("/control/api/v1/agents/agent-2/drain", params={"deadline_s": typed})
+    for answer in (form, api):
+        assert answer.status_code == 400
+        assert "a deadline has 0 to 3600 seconds." in answer.text
+    assert await refusals(own) == before + 2

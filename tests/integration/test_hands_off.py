@@ -1,7 +1,7 @@
 """Who does something to an agent keeps the reconciler's hands off it."""
 
-from tests.integration.test_operations import a_world
 from tests.stores import Stores
+from tests.worlds import a_world
 
 
 async def test_an_agent_that_two_hold_is_left_alone_until_the_second_lets_it_go(stores: Stores) -> None:

@@ -75,6 +75,14 @@ def test_the_number_there_is_changes_nothing_and_resting_slots_go_on_resting() -
     assert preview(1, now, seen).wish == Wish((1,))
 
 
+def test_who_rests_leaves_before_anybody_who_works() -> None:
+    now, seen = desired(1, 2, 3, resting=(2,)), view(agent(1), agent(2, 4, Status.DRAINING), agent(3))
+    found = preview(2, now, seen)
+    assert (found.wish, found.sentence) == (Wish((1, 3)), "3 → 2: drains agent-2 (rests already).")
+    leads = preview(1, desired(1, 2, resting=(1,)), view(agent(1), agent(2)))
+    assert leads.wish == Wish((2,)), "a primary on its way out is not whom to keep"
+
+
 def test_without_redis_the_newest_leave_and_their_load_is_not_known() -> None:
     assert preview(2, desired(1, 2, 3), None).sentence == "3 → 2: drains agent-3 (its load is not known)."
 
