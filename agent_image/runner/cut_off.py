@@ -16,11 +16,15 @@ ASK_S = 0.6
 
 
 class CutOff:
-    """Looks whether Redis is silent here only: then other agents say that they are ready."""
+    """Looks whether Redis is silent here only: then other agents say that they are ready.
 
-    def __init__(self, hub: Hub, others: Callable[[], tuple[Agent, ...]]) -> None:
+    All that were ever named are asked: who was just starting at the last look may serve by now, and without Redis
+    nobody would tell.
+    """
+
+    def __init__(self, hub: Hub, named: Callable[[], tuple[Agent, ...]]) -> None:
         self._hub = hub
-        self._others = others
+        self._named = named
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -44,7 +48,7 @@ class CutOff:
         return self._hub.silent_s > SILENCE_S
 
     async def _others_hear(self) -> bool:
-        return any(await asyncio.gather(*map(_is_ready, self._others())))
+        return any(await asyncio.gather(*map(_is_ready, self._named())))
 
 
 async def _is_ready(agent: Agent) -> bool:

@@ -75,7 +75,7 @@ class Runner:
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim)
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._neighbours = Neighbours(Registry(self._redis), config)
-        self._cut_off = CutOff(self._hub, self._neighbours.others)
+        self._cut_off = CutOff(self._hub, self._neighbours.named)
         self._drain = Drain(page, self._intake, self._hub, self._neighbours.others_serve)
         self._reign = Reign(
             page,

@@ -30,14 +30,14 @@ class Neighbours:
                 log.info("registry_unread", error=str(error))
             await beat(LOOK_S)
 
-    def others(self) -> tuple[Agent, ...]:
-        """Return the other agents that serve."""
+    def named(self) -> tuple[Agent, ...]:
+        """Return every other agent the registry names, whatever it was doing at that look."""
         agents = self._view.agents if self._view else ()
-        return tuple(it for it in agents if it.id != self._me and it.boot_alive and it.status is Status.ACTIVE)
+        return tuple(it for it in agents if it.id != self._me)
 
     def others_serve(self) -> bool:
         """Whether another agent can take this one's streams."""
-        return bool(self.others())
+        return any(it.boot_alive and it.status is Status.ACTIVE for it in self.named())
 
     def why_no_new_conversation(self) -> str:
         """Return why a new conversation is refused now, '' when it is not."""

@@ -228,7 +228,9 @@ class Containers:
         listed = self._list(api)
         if not listed:
             raise Conflict("No agent's container is left that could be copied: `make up` makes them anew.")
-        source, name = api.inspect_container(listed[0]["Id"]), f"{self._name}{slot}"
+        # The lowest of those on most networks: one that was cut off from a network is no model.
+        whole = max(listed, key=lambda it: len(it["NetworkSettings"]["Networks"]))
+        source, name = api.inspect_container(whole["Id"]), f"{self._name}{slot}"
         created = api.create_container_from_config(copy_of(source, name, slot), name=name)["Id"]
         try:
             for network, ends in later_networks(source, name).items():

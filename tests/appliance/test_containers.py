@@ -60,7 +60,7 @@ def test_only_nginx_is_published_and_only_on_loopback(stack: Stack) -> None:
     for name in ("app", "data"):
         assert docker("network", "inspect", "--format", "{{.Internal}}", f"{stack.project}_{name}") == "true"
     assert {program for program, found in stack.inspected().items() if _is_on(found, "data")} == {
-        "postgres", "redis", "control-plane", "gateway", *(f"agent-{number + 1}" for number in range(AGENTS)),
+        "postgres", "redis", "control-plane", "gateway", *stack.place.agents,
     }  # fmt: skip
 
 

@@ -47,6 +47,15 @@ async def test_a_new_agent_is_like_the_first_but_for_its_name_and_number(small: 
 
 
 @needs_docker
+async def test_one_that_was_cut_off_from_a_network_is_no_model_for_others(small: OfContainers) -> None:
+    await small.fleet.start(2)
+    small.api.disconnect_container_from_network(f"{small.project}-agent-1", f"{small.project}_data")
+    await small.fleet.start(3)
+    networks = inspected(small, 3)["NetworkSettings"]["Networks"]
+    assert set(networks) == {f"{small.project}_app", f"{small.project}_data"}
+
+
+@needs_docker
 async def test_strangers_are_neither_listed_nor_touched(small: OfContainers) -> None:
     name = f"{small.project}-agent-2"
     stranger = small.api.create_container(IMAGE, ["sleep", "600"], name=name)["Id"]
