@@ -2,14 +2,14 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from appliance.embedded.programs import free_port
 from tests.appliance.commands import Appliance
-from tests.appliance.containers import AGENTS, Stack, in_a_home, remove
+from tests.appliance.containers import AGENTS, Stack, in_a_home, last_lines, remove
 
 PATH_LENGTH = 120
 TEST_WITHIN_S = 300
@@ -19,6 +19,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/appliance" in str(item.path) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_WITHIN_S))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the agents' containers wrote last: they are gone when somebody looks."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and call.when == "call" and isinstance(stack, Stack):
+        report.sections += [(f"last lines of {name}", text) for name, text in last_lines(stack).items()]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -165,6 +165,18 @@ HURTS = {
 }
 
 
+def last_lines(stack: Stack, count: int = 25) -> dict[str, str]:
+    """What each agent's container and the gateway's wrote last."""
+    found = {name: it.name for name, it in stack.containers().items() if name.startswith(("agent-", "gateway"))}
+    command = ("docker", "logs", "--tail", str(count))
+    return {
+        name: subprocess.run(
+            [*command, container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        ).stdout
+        for name, container in found.items()
+    }
+
+
 def in_a_home(base: Path) -> Stack:
     """An appliance in containers that is not up yet."""
     return Stack(base / "home")

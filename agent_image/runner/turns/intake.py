@@ -16,7 +16,8 @@ from appliance.core.task_ledger import Answer
 log = logs.get("runner")
 POLL_S, HEARD_POLL_S = 0.25, 1.0
 """Between looks at the queue: without PostgreSQL's notices, and with them. Nobody says that a try that waited falls
-due, or that this agent may claim again (Redis is back, a standby was promoted): that waits for the look."""
+due: that waits for the look. Whether this agent may claim (Redis is back, a standby was promoted) costs no look at the
+queue, so that is asked often."""
 FLAGS_S = 1.0
 LET_GO_WITHIN_S = 0.5
 """Turns that are handed back may take this long to end; a later write of theirs is fenced."""
@@ -132,21 +133,27 @@ class Intake:
         """Claim due turns whenever slots are free: on a hint, and on a poll behind it."""
         while True:
             self._look.clear()
-            if (free := self._free()) > 0 and not self._closed and self._may_claim():
-                await self._claim(free)
+            looked = self._may_look() and await self._claim(self._free())
             try:
-                async with asyncio.timeout(until_beat(self._poll_s)):
+                async with asyncio.timeout(until_beat(self._poll_s if looked else POLL_S)):
                     await self._look.wait()
             except TimeoutError:
                 pass  # the poll behind the hint
 
-    async def _claim(self, free: int) -> None:
+    def _may_look(self) -> bool:
+        return self._free() > 0 and not self._closed and self._may_claim()
+
+    async def _claim(self, free: int) -> bool:
+        """Claim up to so many turns and run them; False when the queue could not be looked at."""
         self._claiming = True
         try:
             for turn in await self._parts.ledger.claim(self._parts.boot, free):
                 self._start(turn)
         except StoreAway as error:
             log.warning("claim_failed", error=str(error))
+            return False
+        else:
+            return True
         finally:
             self._claiming = False
 
