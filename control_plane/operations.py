@@ -94,7 +94,7 @@ class Operations:
             async with self._reconciler.hands_off(agent):
                 await self._leave(agent, by=by, key=key)
                 order = await self._rows.orders.drain(agent, deadline_s=within_s, by=by, key=key)
-        await self._rows.requests.repeated(order, by=by)
+        await self._rows.orders.repeated(order, by=by)
         return order
 
     async def switchover(self, successor: str, *, by: str, key: UUID) -> Order:
@@ -113,7 +113,7 @@ class Operations:
                 raise Conflict(
                     f"A switchover to {other}, asked for by {order.asked_by}, is under way: wait for its end."
                 )
-        await self._rows.requests.repeated(order, by=by)
+        await self._rows.orders.repeated(order, by=by)
         return order
 
     async def pause(self, *, by: str) -> Pause:

@@ -46,13 +46,13 @@ def drain(
 async def _drain(place: Place, agent_id: str, deadline_s: float | str, patience: Patience) -> str:
     """Give the order, or follow the one there is, to its end; return the outcome."""
     async with place.postgres() as postgres, place.redis() as redis:
-        orders, requests = Orders(redis, postgres), Requests(postgres)
-        async with requests.refusals("drain", agent_id, ADMIN):
+        orders = Orders(redis, postgres)
+        async with Requests(postgres).refusals("drain", agent_id, ADMIN):
             within_s, view = rules.deadline(deadline_s), await Registry(redis).view()
             rules.check_drain(view, agent_id)
             await _rest(DesiredFleet(postgres), agent_id, view)
             order = await orders.drain(agent_id, deadline_s=within_s, by=ADMIN)
-        await requests.repeated(order, by=ADMIN)
+        await orders.repeated(order, by=ADMIN)
         if not order.new:
             asked = f"{order.asked_by} asked for that at {local_time(order.asked_at)}"
             out.print(f"{agent_id} is draining already ({asked}): following that order.", markup=False)

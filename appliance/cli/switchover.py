@@ -35,8 +35,8 @@ async def hand_over(place: Place, to: str) -> str:
         BadInput: there is no such agent. Conflict: it cannot be, with the reason.
     """
     async with place.postgres() as postgres, place.redis() as redis:
-        orders, requests = Orders(redis, postgres), Requests(postgres)
-        async with requests.refusals("switchover", to, ADMIN):
+        orders = Orders(redis, postgres)
+        async with Requests(postgres).refusals("switchover", to, ADMIN):
             check_switchover(await Registry(redis).view(), to)
             order = await orders.switchover(to, by=ADMIN)
             if not order.new and order.agent_id != to:
@@ -44,7 +44,7 @@ async def hand_over(place: Place, to: str) -> str:
                     f"A switchover to {order.agent_id or 'the best agent'}, asked for by {order.asked_by} at "
                     f"{local_time(order.asked_at)}, is under way: wait until it has ended."
                 )
-        await requests.repeated(order, by=ADMIN)
+        await orders.repeated(order, by=ADMIN)
         return outcome_of(await _ended(orders, order))
 
 

@@ -1,5 +1,6 @@
 """What an operator asks of the cluster: drain, switchover, pause. Rows first, each with its audit row; hints second."""
 
+import json
 from datetime import datetime
 from typing import Literal
 from uuid import UUID, uuid4
@@ -60,6 +61,14 @@ class Orders:
         assert row is not None  # noqa: S101 - the statement returns the new order or the open one
         await event_bus.publish(self._redis, "config", "order")
         return _order(row)
+
+    async def repeated(self, order: Order, *, by: str) -> None:
+        """Audit that somebody asked for what another order does already; nothing when it is a new one."""
+        if not order.new:
+            action, detail = f"{order.kind}: under way", json.dumps({"order": str(order.id)})
+            await self._postgres.rows(
+                "audit", actor=by, action=action, subject=order.agent_id, detail=detail, trace=uuid4().hex
+            )
 
     async def read(self, order: Order) -> Order:
         """Read an order as it is now.

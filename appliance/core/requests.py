@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
 from appliance.core.errors import Conflict, NexusError
-from appliance.core.orders import Order
 from appliance.core.postgres import Postgres
 
 _AUDITED = 500
@@ -65,13 +64,7 @@ class Requests:
 
     async def refused(self, *, action: str, subject: str, by: str, why: str) -> None:
         """Audit what somebody asked for and was not given."""
-        await self._audit(f"{action}: refused", subject, by, why=why[:_AUDITED])
-
-    async def repeated(self, order: Order, *, by: str) -> None:
-        """Audit that somebody asked for what another order does already; nothing when it is a new one."""
-        if not order.new:
-            await self._audit(f"{order.kind}: under way", order.agent_id, by, order=str(order.id))
-
-    async def _audit(self, action: str, subject: str, by: str, **detail: str) -> None:
-        said, told = subject[:_AUDITED], json.dumps(detail)
-        await self._postgres.rows("audit", actor=by, action=action, subject=said, detail=told, trace=uuid4().hex)
+        said, detail = subject[:_AUDITED], json.dumps({"why": why[:_AUDITED]})
+        await self._postgres.rows(
+            "audit", actor=by, action=f"{action}: refused", subject=said, detail=detail, trace=uuid4().hex
+        )
