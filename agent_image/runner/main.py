@@ -23,6 +23,7 @@ from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
 from agent_image.runner.reign import Reign
 from agent_image.runner.streams import page_events, socket
+from agent_image.runner.tasks.wiring import Tasks
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import Parts
@@ -76,12 +77,16 @@ class Runner:
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._neighbours = Neighbours(Registry(self._redis), config)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
-        self._drain = Drain(page, self._intake, self._hub, self._neighbours.others_serve)
+        self._tasks = Tasks(
+            config, boot, self._redis, self._postgres, self._hub, self._neighbours, may_work=self._may_claim
+        )
+        self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
         self._reign = Reign(
             page,
             self._ledger,
             Election(self._redis, self._postgres),
             Announcer(self._ledger, self._events, agent),
+            self._tasks.dispatcher,
             agent=agent,
             boot=boot,
         )
@@ -101,7 +106,8 @@ class Runner:
                     "tick": self._tick(),
                     "hub": self._hub.run(),
                     "claim": self._intake.claim_forever(),
-                    "hear queued": self._intake.hear_queued(),
+                    "tasks": self._tasks.run(),
+                    "hear queued": self._intake.hear_queued(self._tasks.dispatcher.nudged.set),
                     "hear aborts": self._intake.hear_aborts(),
                     "flags": self._intake.check_flags(),
                     "neighbours": self._neighbours.run(),

@@ -55,6 +55,8 @@ AGENT_EPOCH = Gauge("nexus_agent_epoch", "The newest term this agent knows.", re
 AGENT_LOOP_LAG = Gauge("nexus_agent_loop_lag_seconds", "How late this agent's event loop was last.", registry=AGENT)
 TURNS_ACCEPTED = Counter("nexus_turns_accepted_total", "Turns committed by this edge.", ["route"], registry=AGENT)
 TURNS_ENDED = Counter("nexus_turns_total", "Turns that ended on this agent.", ["state"], registry=AGENT)
+TASKS_PUBLISHED = Counter("nexus_tasks_published_total", "Tasks put up here.", ["kind"], registry=AGENT)
+TASKS_ENDED = Counter("nexus_tasks_ended_total", "Tasks that ended on this agent.", ["kind", "state"], registry=AGENT)
 TURN_WAIT = Histogram(
     "nexus_turn_wait_seconds", "From the moment a turn could run to its claim.", buckets=_LONG, registry=AGENT
 )

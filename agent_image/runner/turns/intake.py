@@ -157,8 +157,8 @@ class Intake:
         finally:
             self._claiming = False
 
-    async def hear_queued(self) -> None:
-        """Turn PostgreSQL's notices of queued work into a look at the queue."""
+    async def hear_queued(self, heard: Callable[[], None]) -> None:
+        """Turn PostgreSQL's notices of queued work into a look at the queue; `heard` is called as well."""
         while True:
             try:
                 async with postgres.listening(self._settings, QUEUED_CHANNEL) as connection:
@@ -167,6 +167,7 @@ class Intake:
                     while True:
                         if await postgres.notified(connection, within_s=5.0):
                             self._look.set()
+                            heard()
             except StoreAway as error:
                 log.warning("listen_failed", error=str(error))
             finally:

@@ -1,0 +1,36 @@
+-- name: submit_tasks
+select * from submit_tasks(%(tenant)s, %(user)s, %(parent)s, %(conversation)s, %(trace)s, %(gen)s, %(share)s,
+  %(ids)s::uuid[], %(kinds)s::text[], %(priorities)s::text[], %(payloads)s::jsonb[], %(keys)s::text[],
+  %(delays)s::float8[]);
+
+-- name: claim_tasks
+select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, payload, trace_id
+  from claim_tasks(%(boot)s, %(ids)s::uuid[], make_interval(secs => %(deadline_s)s));
+
+-- name: commit_tasks
+select * from commit_tasks(%(boot)s, %(gen)s, %(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[],
+  %(results)s::jsonb[], %(reasons)s::text[]);
+
+-- name: fail_task
+select fail_task(%(task)s, %(attempt)s, %(boot)s, %(reason)s, make_interval(secs => %(delay_s)s), %(tries)s);
+
+-- name: ended_tasks
+select id, state, result, reason from tasks
+ where id = any(%(ids)s::uuid[]) and state in ('done', 'failed', 'dead', 'cancelled');
+
+-- name: sweep_undispatched
+select * from sweep_undispatched(%(epoch)s, %(boot)s, %(gen)s, %(share)s, %(limit)s);
+
+-- name: sweep_unclaimed
+select * from sweep_unclaimed(%(epoch)s, %(boot)s, %(gen)s, make_interval(secs => %(older_s)s), %(limit)s);
+
+-- name: tasks_running_of
+select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, payload, trace_id,
+       cancel_requested_at is not null as cancelled, deadline_at < clock_timestamp() as overdue
+  from tasks where owner_boot = %(boot)s and state = 'running' and kind <> 'conversation';
+
+-- name: open_tasks_of
+-- Counted up to the limit only.
+select count(*) from (
+  select 1 from tasks where user_id = %(user)s and state = 'queued' and kind <> 'conversation'
+                        and dispatched_gen is null limit %(limit)s) o;

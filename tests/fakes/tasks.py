@@ -1,0 +1,28 @@
+"""Kinds of tasks that tests publish; a runner is given them by TASK_MODULES."""
+
+import asyncio
+from typing import Any
+
+from agent_image.runner.tasks.kinds import task_kind
+from appliance.core.records import Task
+
+
+@task_kind("nothing")
+async def do_nothing(task: Task) -> dict[str, Any]:
+    """Return what it was given."""
+    return task.payload
+
+
+@task_kind("sleep")
+async def sleep(task: Task) -> dict[str, Any]:
+    """Take so many seconds."""
+    await asyncio.sleep(task.payload["seconds"])
+    return {"attempt": task.attempt}
+
+
+@task_kind("fail")
+async def fail(task: Task) -> dict[str, Any]:
+    """Fail as often as told, then succeed."""
+    if task.fail_count < task.payload["times"]:
+        raise ValueError(f"failed {task.fail_count + 1} times")
+    return {"attempt": task.attempt}
