@@ -1,6 +1,7 @@
 """Kinds of tasks that tests publish; a runner is given them by TASK_MODULES."""
 
 import asyncio
+import os
 from typing import Any
 
 from agent_image.runner.tasks.kinds import task_kind
@@ -26,3 +27,10 @@ async def fail(task: Task) -> dict[str, Any]:
     if task.fail_count < task.payload["times"]:
         raise ValueError(f"failed {task.fail_count + 1} times")
     return {"attempt": task.attempt}
+
+
+@task_kind("where")
+async def say_where(task: Task) -> dict[str, Any]:
+    """Take a moment, then say which process ran it."""
+    await asyncio.sleep(task.payload.get("seconds", 0.05))
+    return {"pid": os.getpid(), "attempt": task.attempt}

@@ -134,10 +134,9 @@ create function commit_tasks(
   p_boot uuid, p_gen text, p_ids uuid[], p_attempts int[], p_states text[], p_results jsonb[], p_reasons text[])
 returns table(what text, id uuid, priority text) language plpgsql as $$
 #variable_conflict use_column
-declare v_parents uuid[]; v_ended uuid[]; v_user uuid; v_count int;
+declare v_ended uuid[]; v_user uuid; v_count int;
 begin
-  select array_agg(distinct t.parent_id) into v_parents from tasks t where t.id = any(p_ids) and t.parent_id is not null;
-  perform 1 from tasks t where t.id = any(p_ids || v_parents) order by t.id for update;
+  perform 1 from tasks t where t.id = any(p_ids) order by t.id for update;
   with ended as (
     update tasks t set state = w.state, result = w.result, reason = w.reason, owner_boot = null, state_at = now()
       from unnest(p_ids, p_attempts, p_states, p_results, p_reasons) as w(id, attempt, state, result, reason)
@@ -150,21 +149,11 @@ begin
      where w.id <> all(coalesce(v_ended, '{}'));
   end if;
   return query select 'ended', e.id, '' from unnest(v_ended) as e(id);
-  if v_parents is not null then perform wake_parents(v_parents); end if;
   if p_gen is null then return; end if;
   for v_user, v_count in
     select t.user_id, count(*) from tasks t where t.id = any(v_ended) group by t.user_id order by t.user_id loop
     return query select 'next', n.id, n.priority from dispatch_of(v_user, p_gen, v_count) n;
   end loop;
-end $$;
-
--- A parent goes on once nothing of it is unfinished (7.2). Its row is locked by whoever calls this.
-create function wake_parents(p_parents uuid[]) returns void language plpgsql as $$
-begin
-  update tasks p set state = 'queued', due_at = now(), state_at = now(), dispatched_gen = null, dispatched_at = null
-   where p.id = any(p_parents) and p.state = 'waiting'
-     and not exists(select 1 from tasks c where c.parent_id = p.id and c.state in ('queued', 'running', 'waiting'));
-  if found then perform pg_notify('nexus_queued', ''); end if;
 end $$;
 
 -- Stamp up to `p_limit` due rows of one user as told to this generation of Redis, the oldest first.
@@ -235,8 +224,6 @@ create function fail_task(p_task uuid, p_attempt int, p_boot uuid, p_reason text
 returns text language plpgsql as $$
 declare v tasks;
 begin
-  perform 1 from tasks t where t.id = p_task
-      or t.id = (select c.parent_id from tasks c where c.id = p_task) order by t.id for update;
   update tasks set fail_count = fail_count + 1, reason = p_reason, owner_boot = null, state_at = now(),
                    state = case when fail_count + 1 >= p_tries then 'dead' else 'queued' end,
                    due_at = clock_timestamp() + p_delay, dispatched_gen = null, dispatched_at = null
@@ -246,7 +233,6 @@ begin
     insert into refusals(fence, what, boot, task_id, attempt) values ('attempt', 'fail_task', p_boot, p_task, p_attempt);
     return null;
   end if;
-  if v.state = 'dead' and v.parent_id is not null then perform wake_parents(array[v.parent_id]); end if;
   return v.state;
 end $$;
 
