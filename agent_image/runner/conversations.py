@@ -7,6 +7,7 @@ import msgspec
 
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
+from agent_image.runner.multi.plan import is_multi, parse
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import last_word
@@ -26,7 +27,7 @@ from appliance.core.metrics import TURNS_ACCEPTED
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Accepted, Conversation, Event, Message, TaskState, Turn, User
 from appliance.core.redis import Redis
-from appliance.core.task_ledger import Answer, TaskLedger, turn_of
+from appliance.core.task_ledger import ORCHESTRATE, Answer, TaskLedger, turn_of
 
 log = logs.get("runner")
 MAX_TEXT = 256 * 1024
@@ -80,11 +81,13 @@ class Conversations:
         text, client_id = _checked_text(text), _checked_id(client_id) or str(uuid4())
         if create:
             await self._check_may_begin(user, conversation)
-        boot = None if self._hub.away else self._intake.reserve()
+        role = _role_of(text)
+        here = not self._hub.away and (role != ORCHESTRATE or self._intake.leads())
+        boot = self._intake.reserve() if here else None
         turn: Turn | None = None
         try:
             accepted = await self._ledger.accept(
-                user, _uuid(conversation), text, client_id=client_id, boot=boot, create=create
+                user, _uuid(conversation), text, client_id=client_id, boot=boot, create=create, role=role
             )
             if not accepted.duplicate:
                 turn = accepted.turn if accepted.turn.state is TaskState.RUNNING else None
@@ -248,6 +251,14 @@ def _checked_text(text: str) -> str:
     if len(text.encode(errors="surrogatepass")) > MAX_TEXT:
         raise TooLarge(f"The message is longer than {MAX_TEXT // 1024} KiB; shorten it or send it in parts.")
     return text
+
+
+def _role_of(text: str) -> str:
+    """Return the role of a message's turn; BadInput names what is wrong with a plan before anything is kept."""
+    if not is_multi(text):
+        return ""
+    parse(text)
+    return ORCHESTRATE
 
 
 def _checked_id(client_id: str) -> str:

@@ -19,10 +19,13 @@ from agent_image.runner.cut_off import CutOff
 from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.llm import build_router
+from agent_image.runner.multi import sub_agent
+from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
 from agent_image.runner.reign import Reign
 from agent_image.runner.streams import page_events, socket
+from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.wiring import Tasks
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.runner.turns.intake import Intake
@@ -63,6 +66,13 @@ class Runner:
             self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued
         )
         self._router = build_router(config)
+        self._hub = Hub(self._redis, self._events, boot)
+        self._neighbours = Neighbours(Registry(self._redis), config)
+        self._tasks = Tasks(
+            config, boot, self._redis, self._postgres, self._hub, self._neighbours, may_work=self._may_claim
+        )
+        helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
+        kinds.provide(sub_agent.KIND, helper)
         parts = Parts(
             agent=agent,
             boot=boot,
@@ -71,15 +81,12 @@ class Runner:
             memory=WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl),
             router=self._router,
             max_tokens=config.model_max_tokens,
+            board=self._tasks.board,
+            batches=self._tasks.batches,
         )
-        self._hub = Hub(self._redis, self._events, boot)
-        self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim)
+        self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
-        self._neighbours = Neighbours(Registry(self._redis), config)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
-        self._tasks = Tasks(
-            config, boot, self._redis, self._postgres, self._hub, self._neighbours, may_work=self._may_claim
-        )
         self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
         self._reign = Reign(
             page,
@@ -94,6 +101,9 @@ class Runner:
     def _may_claim(self) -> bool:
         """Whether this agent takes ordinary work now: a standby waits to be elected."""
         return not self._hub.away and self._page.role is not Role.STANDBY
+
+    def _leads(self) -> bool:
+        return self._page.role is Role.PRIMARY
 
     async def run(self) -> None:
         """Serve until SIGTERM; then take nothing more, let go of what runs, and end."""

@@ -54,6 +54,14 @@ class Flags(msgspec.Struct, frozen=True):
         return self.task.attempt
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far a child is: on which agent it runs, and how long it has."""
+
+    state: TaskState
+    agent: str
+    seconds: float
+
+
 class Committed(msgspec.Struct, frozen=True):
     """Which tasks ended by a commit, and what Redis is to be told of next."""
 
@@ -139,6 +147,15 @@ class TaskBatches:
         """Return what the ledger believes `boot` to run."""
         rows = await self._postgres.rows("tasks_running_of", boot=boot)
         return {str(row["id"]): Flags(_task(row), row["cancelled"], row["overdue"]) for row in rows}
+
+    async def progress(self, parent: str) -> dict[str, Progress]:
+        """Return how far the children of a task are."""
+        rows = await self._postgres.rows("progress_of", parent=parent)
+        return {str(row["id"]): Progress(TaskState(row["state"]), row["agent"], row["seconds"]) for row in rows}
+
+    async def cancel_children(self, parent: str) -> None:
+        """End the children of a task: at once if they have not begun, else by a durable flag."""
+        await self._postgres.rows("cancel_children", parent=parent)
 
     async def ended(self, ids: Sequence[str]) -> dict[str, Ended]:
         """Return how those of `ids` ended that did."""

@@ -25,6 +25,11 @@ def task_kind(name: str) -> Callable[[Handler], Handler]:
     return keep
 
 
+def provide(name: str, handler: Handler) -> None:
+    """Make `handler` that of a kind Nexus itself brings; the last one provided counts."""
+    _known[name] = handler
+
+
 def handler_of(kind: str) -> Handler:
     """Return a kind's handler.
 

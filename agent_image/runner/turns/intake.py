@@ -29,11 +29,15 @@ QUEUED_CHANNEL = "nexus_queued"
 class Intake:
     """The turns this runner runs now, and how it comes by new ones."""
 
-    def __init__(self, parts: Parts, settings: Settings, redis: Redis, may_claim: Callable[[], bool]) -> None:
+    def __init__(
+        self, parts: Parts, settings: Settings, redis: Redis, may_claim: Callable[[], bool], leads: Callable[[], bool]
+    ) -> None:
         self._parts = parts
         self._settings = settings
         self._redis = redis
         self._may_claim = may_claim
+        self.leads = leads
+        """Whether this agent is the primary, which alone orchestrates."""
         self._runs: dict[str, TurnRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reserved = 0
@@ -147,7 +151,7 @@ class Intake:
         """Claim up to so many turns and run them; False when the queue could not be looked at."""
         self._claiming = True
         try:
-            for turn in await self._parts.ledger.claim(self._parts.boot, free):
+            for turn in await self._parts.ledger.claim(self._parts.boot, free, leads=self.leads()):
                 self._start(turn)
         except StoreAway as error:
             log.warning("claim_failed", error=str(error))

@@ -25,10 +25,10 @@ drop index tasks_running;
 create index tasks_open on tasks(state, owner_boot, priority) where state in ('queued', 'running', 'waiting');
 create index tasks_of_parent on tasks(parent_id) where parent_id is not null;
 
--- As before (7.2), but only turns wait for turns.
-create or replace function accept_turn(
+-- As before (7.2), but only turns wait for turns, and a turn may have a role: `orchestrate` is for the primary.
+create function accept_turn(
   p_tenant text, p_user uuid, p_conversation uuid, p_create boolean, p_client_id text, p_text text,
-  p_task uuid, p_message uuid, p_trace text, p_boot uuid, p_deadline interval, p_max_queued int)
+  p_task uuid, p_message uuid, p_trace text, p_boot uuid, p_deadline interval, p_max_queued int, p_role text)
 returns table(task_id uuid, message_id uuid, turn_no int, state text, attempt int, duplicate boolean)
 language plpgsql as $$
 #variable_conflict use_column
@@ -67,9 +67,9 @@ begin
 
   select coalesce(max(t.turn_no), 0) + 1 into v_no from tasks t
    where t.conversation_id = p_conversation and t.turn_no is not null;
-  insert into tasks(id, tenant_id, user_id, conversation_id, kind, state, attempt, owner_boot, turn_no, deadline_at,
-                    payload, idem_key, trace_id)
-  values (p_task, p_tenant, p_user, p_conversation, 'conversation', v_state,
+  insert into tasks(id, tenant_id, user_id, conversation_id, kind, role, state, attempt, owner_boot, turn_no,
+                    deadline_at, payload, idem_key, trace_id)
+  values (p_task, p_tenant, p_user, p_conversation, 'conversation', p_role, v_state,
           case when v_state = 'running' then 1 else 0 end, case when v_state = 'running' then p_boot end, v_no,
           case when v_state = 'running' then clock_timestamp() + p_deadline end, '{}', v_key, p_trace);
   insert into messages(id, tenant_id, user_id, conversation_id, task_id, turn_no, role, text, trace_id)
@@ -79,6 +79,23 @@ begin
    where c.id = p_conversation;
   if v_state = 'queued' then perform pg_notify('nexus_queued', ''); end if;
   return query select p_task, p_message, v_no, v_state, case when v_state = 'running' then 1 else 0 end, false;
+end $$;
+
+-- As before, but what is for the primary is left to it.
+create function claim_turns(p_boot uuid, p_limit int, p_deadline interval, p_leads boolean) returns setof tasks
+language plpgsql as $$
+begin
+  perform 1 from boots where boot = p_boot and dead_at is null for share;
+  if not found then return; end if;
+  return query
+    update tasks set state = 'running', attempt = attempt + 1, owner_boot = p_boot, state_at = now(),
+                     claimed_at = clock_timestamp(), deadline_at = clock_timestamp() + p_deadline
+     where id in (select id from tasks
+                   where state = 'queued' and due_at <= now() and kind = 'conversation'
+                     and (p_leads or role <> 'orchestrate')
+                   order by array_position(array['high', 'normal', 'low'], priority), due_at, id
+                   limit p_limit for update skip locked)
+    returning *;
 end $$;
 
 -- Publish (7.4): tasks of one user. `dispatched` says which of them Redis is to be told of now; the others follow as

@@ -34,3 +34,17 @@ select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attem
 select count(*) from (
   select 1 from tasks where user_id = %(user)s and state = 'queued' and kind <> 'conversation'
                         and dispatched_gen is null limit %(limit)s) o;
+
+-- name: progress_of
+select t.id, t.state, coalesce(b.agent_id, '') as agent,
+       coalesce(extract(epoch from case when t.state = 'running' then clock_timestamp() else t.state_at end
+                                   - t.claimed_at), 0)::float as seconds
+  from tasks t left join boots b on b.boot = t.owner_boot where t.parent_id = %(parent)s;
+
+-- name: cancel_children
+-- The durable flag of those that run is polled by their agents each second.
+update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()),
+                 state = case when state = 'queued' then 'cancelled' else state end,
+                 reason = case when state = 'queued' then 'stopped by its user' else reason end,
+                 state_at = case when state = 'queued' then now() else state_at end
+ where parent_id = %(parent)s and state in ('queued', 'running');
