@@ -27,7 +27,7 @@ OPERATOR, ADMIN = [needs("operator")], [needs("admin")]
 class Number(msgspec.Struct, frozen=True):
     """How many agents there should be."""
 
-    number: float | str
+    number: int | float | str
 
 
 class Done(msgspec.Struct, frozen=True):

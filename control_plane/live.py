@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from appliance.core import logs
 
 log = logs.get("control-plane")
-EVERY_S = 0.25
+EVERY_S, READ_S = 0.25, 10.0
 PING = b"event: ping\ndata: {}\n\n"
 Reading = TypeVar("Reading")
 
@@ -46,8 +46,9 @@ class Live(Generic[Reading]):
 
     async def _read_once(self) -> None:
         try:
-            self._newest = await self._read()
-        except Exception:  # one bad reading must not freeze every open page for ever
+            async with asyncio.timeout(READ_S):
+                self._newest = await self._read()
+        except Exception:  # one bad or endless reading must not freeze every open page for ever
             log.exception("reading_failed")
             return
         async with self._changed:

@@ -135,6 +135,8 @@ def _out_of_service(slot: int, agent: Agent, seen: Seen) -> Step:
         return Step(Act.WAIT, agent.id, slot, "is the last that answers: it leaves when another one does")
     if not _is_primary(slot, seen):
         return Step(Act.DRAIN, agent.id, slot, f"is not wished for any more (load {agent.current_load})")
+    if any(it.kind == "switchover" and it.ended_at is None for it in seen.orders):
+        return Step(Act.WAIT, agent.id, slot, "is the primary, and hands its seat over")
     heir = min((it for it in seen.staying if it.electable), key=lambda it: it.current_load, default=None)
     if heir is None:
         return Step(Act.WAIT, agent.id, slot, "is the primary, and nobody who stays may follow")

@@ -93,6 +93,14 @@ async def test_a_frozen_control_plane_is_never_shown_as_the_present(own: Cluster
     await expect(page.locator(SIGN)).to_have_text("live")
 
 
+async def test_a_page_that_hangs_in_an_old_reading_connects_anew(own: Cluster, page: Page) -> None:
+    await expect(page.locator(SIGN)).to_have_text("live")
+    await page.evaluate("() => { window.real = htmx.swap; htmx.swap = () => new Promise(() => {}); }")
+    await expect(page.locator(SIGN)).to_contain_text("connection lost")
+    await page.evaluate("() => { htmx.swap = window.real; }")
+    await expect(page.locator(SIGN)).to_have_text("live")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_redis_away_is_said_in_words_and_no_agent_looks_dead(
     own: Cluster, page: Page, number: signal.Signals

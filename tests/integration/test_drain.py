@@ -52,7 +52,7 @@ async def test_ten_running_turns_and_their_streams_survive_the_end_of_their_agen
 async def test_turns_that_end_in_time_end_where_they_run(
     runners: Runners, person: Client, provider: FakeProvider
 ) -> None:
-    turns = await turns_on(runners, person, "agent-2", 3, "tokens=100 delay=20ms")
+    turns = await turns_on(runners, person, "agent-2", 3, "tokens=250 delay=20ms")
     runners.drain("agent-2", within_s=PATIENCE_S)
 
     async def counted_down() -> bool:

@@ -36,7 +36,7 @@ async def test_silence_is_not_a_notice_and_costs_nothing(cluster: Cluster) -> No
     async with listening(cluster.settings, CHANNEL) as connection:
         began = time.thread_time()
         assert not await notified(connection, within_s=1.0)
-        assert time.thread_time() - began < 0.2, "it only waits"
+        assert time.thread_time() - began < 0.6, "it only waits, beside whatever else this thread does"
 
 
 async def test_a_connection_that_ends_is_said(cluster: Cluster) -> None:

@@ -157,6 +157,13 @@ def test_the_primary_hands_its_seat_to_the_least_loaded_who_stays_before_it_drai
     assert (step.act, step.why) == (Act.WAIT, "is the primary, and nobody who stays may follow")
 
 
+def test_a_switchover_that_is_under_way_is_waited_for() -> None:
+    """Asked for a second time just after its end, it would be a new one."""
+    order = Order(uuid4(), "switchover", "agent-2", 10, "ada", NOW)
+    [step] = steps(Seen(desired(2), runs(1, 2), view(agent(1), agent(2)), (order,)))
+    assert (step.act, step.why) == (Act.WAIT, "is the primary, and hands its seat over")
+
+
 def test_the_last_that_answers_waits_for_another() -> None:
     starting = agent(2, 0, Status.STARTING)
     assert next_of(Seen(desired(2), runs(1, 2), view(agent(1), starting, primary=None))) == [(Act.WAIT, "agent-1")]

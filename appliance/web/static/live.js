@@ -1,11 +1,10 @@
 // A page that keeps itself up to date says whether it does: silence is told in words, never shown as the present.
 const SILENCE_MS = 2500;
+const ENDS_WITHIN_MS = 300;
 const region = document.querySelector("[data-live-region]");
 const sign = document.querySelector("#live");
 let heard = performance.now(); // the last message
 let tried = heard; // the last connection, or attempt at one
-let connection = null;
-let cancelled = null; // the reader that was given up last
 
 function show(state, words) {
   if (region.dataset.live === state) return;
@@ -17,20 +16,23 @@ function show(state, words) {
   sign.replaceChildren(said);
 }
 
+// A new connection, whatever the old one hangs in: silence, a request without an answer, a swap that never ends. The old
+// one is told to end and not to come back by itself; if it cannot hear that, it is forgotten.
 function reconnect() {
   tried = performance.now();
-  // A silent connection and one that never opened: neither ends by itself. One that was given up, and no other came
-  // after it, is as good as none.
-  if (connection?.reader && connection.reader !== cancelled) {
-    cancelled = connection.reader;
-    cancelled.cancel();
-  } else region.dispatchEvent(new Event("reconnect"));
+  const old = region._htmx?.sse;
+  if (old) {
+    old.config.reconnect = false;
+    old.reader?.cancel();
+    old.abortController?.abort();
+  }
+  setTimeout(() => {
+    if (region._htmx) delete region._htmx.sse;
+    region.dispatchEvent(new Event("reconnect"));
+  }, ENDS_WITHIN_MS);
 }
 
-region.addEventListener("htmx:sse:after:connection", (event) => {
-  connection = event.detail.connection;
-  tried = performance.now();
-});
+region.addEventListener("htmx:sse:after:connection", () => { tried = performance.now(); });
 region.addEventListener("htmx:sse:before:message", () => {
   heard = performance.now();
   show("live", "live");
