@@ -169,6 +169,8 @@ class Ended(msgspec.Struct, frozen=True):
     state: TaskState
     result: dict[str, Any] | None = None
     reason: str = ""
+    seconds: float = 0.0
+    """From its last claim to its end."""
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -160,7 +160,9 @@ class TaskBatches:
     async def ended(self, ids: Sequence[str]) -> dict[str, Ended]:
         """Return how those of `ids` ended that did."""
         rows = await self._postgres.rows("ended_tasks", ids=list(ids))
-        return {str(row["id"]): Ended(TaskState(row["state"]), row["result"], row["reason"]) for row in rows}
+        return {
+            str(row["id"]): Ended(TaskState(row["state"]), row["result"], row["reason"], row["seconds"]) for row in rows
+        }
 
     async def undispatched(self, epoch: int, boot: str, generation: str, *, share: int, limit: int) -> list[Told]:
         """Stamp due rows that this Redis was not told of, as the primary of `epoch`; return them (7.4).

@@ -22,6 +22,8 @@ EXAMPLES = (
     "Name three primary colours.",
     "Explain in two sentences what a lease is in a distributed system.",
     "Write a haiku about a server that does not mind dying.",
+    "/multi Is this haiku any good?\n- poet = builder: Write a haiku about a server\n"
+    "- critic = reviewer (after poet): Say what is good about it and what is not",
 )
 SEE_OTHER: Literal[303] = 303
 

@@ -113,7 +113,7 @@ class Orchestration:
 
     def _settled(self, child: Child, ended: Ended) -> None:
         result = ended.result or {}
-        child.state, child.reason = ended.state.value, ended.reason
+        child.state, child.reason, child.seconds = ended.state.value, ended.reason, round(ended.seconds, 1)
         child.text, child.tokens = result.get("text", ""), result.get("tokens", 0)
         child.agent = result.get("agent", child.agent)
         self._say("child", **child.facts())

@@ -15,7 +15,7 @@ select * from commit_tasks(%(boot)s, %(gen)s, %(ids)s::uuid[], %(attempts)s::int
 select fail_task(%(task)s, %(attempt)s, %(boot)s, %(reason)s, make_interval(secs => %(delay_s)s), %(tries)s);
 
 -- name: ended_tasks
-select id, state, result, reason from tasks
+select id, state, result, reason, coalesce(extract(epoch from state_at - claimed_at), 0)::float as seconds from tasks
  where id = any(%(ids)s::uuid[]) and state in ('done', 'failed', 'dead', 'cancelled');
 
 -- name: sweep_undispatched
