@@ -87,6 +87,9 @@ for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
+TASKS_PUBLISHED.labels("sub_agent")
+for _state in ("done", "dead", "cancelled"):
+    TASKS_ENDED.labels("sub_agent", _state)
 
 # The gateway --------------------------------------------------------------------------------------------------------
 GATEWAY_UP = Gauge("nexus_gateway_up", "1 when nginx answers.", registry=GATEWAY)
