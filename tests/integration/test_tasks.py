@@ -50,7 +50,7 @@ async def test_the_third_failure_is_the_last_and_says_why(two: Boarded) -> None:
 async def test_a_kind_nobody_knows_is_dead_with_those_there_are(two: Boarded) -> None:
     [found] = await two.results(await two.publish("dance"))
     assert found.state is TaskState.DEAD
-    assert "knows no tasks of kind 'dance'; it knows: fail, nothing, sleep, where" in found.reason
+    assert "knows no tasks of kind 'dance'; it knows: fail, nothing, sleep, sub_agent, where" in found.reason
 
 
 async def test_who_has_one_task_does_not_wait_for_who_has_many(two: Boarded) -> None:
@@ -78,6 +78,28 @@ async def test_a_task_whose_runner_is_killed_runs_elsewhere_and_ends_once(two: B
     await two.cluster.restart("agent-2")
     assert {it.state for it in found} == {TaskState.DONE}
     assert sorted(it.result["attempt"] for it in found if it.result) == [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize("place", ["after_claim_before_ack", "after_commit_before_told"])
+async def test_a_runner_that_dies_between_two_steps_loses_nothing_and_doubles_nothing(two: Boarded, place: str) -> None:
+    """F23: the entry of a claimed row is dropped later, the end of a task nobody was told of is found."""
+    two.cluster.start_agent("agent-3", NEXUS_FAILPOINTS=f"{place}:kill")
+
+    async def dead() -> bool:
+        ids = await two.publish("where", 12, seconds=0.01)
+        assert {it.state for it in await two.results(ids)} == {TaskState.DONE}
+        return "agent-3" not in two.cluster.keepers()
+
+    await wait_until(dead, of="the end of agent-3 at its failpoint")
+
+    async def nothing_left() -> bool:
+        async with two.cluster.sql() as sql:
+            query = "select count(*) as n from tasks where state in ('queued', 'running') and kind = 'where'"
+            row = await (await sql.execute(query)).fetchone()
+        marks = await two.redis.data.hlen(two.redis.keys.tasks_queued)
+        return row is not None and row["n"] == 0 and marks == 0
+
+    await wait_until(nothing_left, of="a ledger and streams that are empty (I9)")
 
 
 async def test_a_redis_that_lost_everything_loses_no_task(two: Boarded) -> None:

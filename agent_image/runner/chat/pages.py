@@ -10,7 +10,8 @@ from litestar.response import Redirect, Response
 
 from agent_image.runner.chat.markdown import to_html
 from agent_image.runner.chat.view import BLANK, turns_of
-from agent_image.runner.conversations import MAX_TEXT, MAX_TITLE, Conversations, Transcript
+from agent_image.runner.checked import MAX_TEXT, MAX_TITLE
+from agent_image.runner.conversations import Conversations, Transcript
 from appliance.core.errors import BadInput, NotFound, Overloaded, StoreAway, TooFewAgents
 from appliance.core.records import Conversation
 from appliance.web.protection import readable_form

@@ -132,9 +132,9 @@ class Worker:
             self._committing = False
 
     async def _commit_done(self, done: list[Done]) -> None:
-        failpoints.reach("before_commit")
         generation = self._teller.generation()
         committed = await _until_it_answers(lambda: self._batches.commit(self._boot, generation, done))
+        failpoints.reach("after_commit_before_told")
         await self._teller.tell(generation, committed.told, ended=committed.ended)
         STALE_REFUSED.inc(len(done) - len(committed.ended))
         for it in done:

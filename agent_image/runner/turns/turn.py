@@ -72,7 +72,7 @@ class TurnRun:
         """End this attempt: stopped by its user, lost to another attempt, past its deadline, or drained."""
         self._why = self._why or why
         if self._reader is not None:
-            self._reader.cancel()  # it awaits the model only: no store's reply is ever left half read
+            self._reader.cancel()
 
     async def run(self) -> None:
         """Answer the turn and commit it, or leave it to whoever owns it now."""
