@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tasks.teller import Teller
@@ -11,27 +11,28 @@ from appliance.core.records import Ended, User
 from appliance.core.redis import Redis
 from appliance.core.task_batches import TaskBatches, Wanted
 from appliance.core.task_stream import TaskStream
+from tests.cluster import Cluster
 from tests.fakes.models import FakeProvider
 from tests.runners import Runners, running_runners
 from tests.stores import Stores
 
 KINDS = "tests.fakes.tasks"
+AnyCluster = TypeVar("AnyCluster", bound=Cluster)
 
 
-class Boarded:
-    """A cluster of runners and a board; `slots` tasks run on each agent."""
+class Boarded(Generic[AnyCluster]):
+    """A cluster and a board; `slots` tasks run on each of its agents."""
 
-    def __init__(self, cluster: Runners, redis: Redis, slots: int) -> None:
+    def __init__(self, cluster: AnyCluster, redis: Redis, slots: int, agents: int) -> None:
         self.cluster = cluster
         self.redis = redis
-        self.slots = slots
+        self._share = slots * agents
         self.batches = TaskBatches(cluster.postgres, timeout_s=60, max_queued=1_000_000)
         self._stream = TaskStream(redis)
         self._generation = ""
-        self.board = Board(redis, self.batches, Teller(redis, self._stream, lambda: self._generation), self._share)
-
-    def _share(self) -> int:
-        return self.slots * len(self.cluster.pages)
+        self.board = Board(
+            redis, self.batches, Teller(redis, self._stream, lambda: self._generation), lambda: self._share
+        )
 
     async def publish(self, kind: str, count: int = 1, *, by: str = "ada", **payload: Any) -> tuple[str, ...]:
         """Put up tasks of one person; return their ids."""
@@ -53,18 +54,25 @@ class Boarded:
 @asynccontextmanager
 async def boarded(
     stores: Stores, provider: FakeProvider, agents: int, *, slots: int = 20, **more: str
-) -> AsyncIterator[Boarded]:
+) -> AsyncIterator[Boarded[Runners]]:
     """Run that many runners, the first of them primary."""
     settings = {"TASK_MODULES": KINDS, "CLUSTER_MAX_TASKS": str(slots), **more}
     async with running_runners(stores, provider, agents, **settings) as cluster:
         await cluster.promote("agent-1")
-        redis = Redis(cluster.settings)
-        made = Boarded(cluster, redis, slots)
-        listening = asyncio.create_task(made.board.run())
-        try:
+        async with board_of(cluster, slots, agents) as made:
             yield made
-        finally:
-            listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await listening
-            await redis.aclose()
+
+
+@asynccontextmanager
+async def board_of(cluster: AnyCluster, slots: int, agents: int) -> AsyncIterator[Boarded[AnyCluster]]:
+    """Publish on a cluster that runs."""
+    redis = Redis(cluster.settings)
+    made = Boarded(cluster, redis, slots, agents)
+    listening = asyncio.create_task(made.board.run())
+    try:
+        yield made
+    finally:
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        await redis.aclose()

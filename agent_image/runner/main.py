@@ -18,6 +18,7 @@ from agent_image.runner.conversations import Conversations
 from agent_image.runner.cut_off import CutOff
 from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
+from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.sub_agent import SubAgent
@@ -68,8 +69,9 @@ class Runner:
         self._router = build_router(config)
         self._hub = Hub(self._redis, self._events, boot)
         self._neighbours = Neighbours(Registry(self._redis), config)
+        isolation = Isolation(lambda: self._intake.load + self._tasks.worker.load)
         self._tasks = Tasks(
-            config, boot, self._redis, self._postgres, self._hub, self._neighbours, may_work=self._may_claim
+            config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_claim, isolation
         )
         helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
         kinds.provide(sub_agent.KIND, helper)
@@ -83,6 +85,7 @@ class Runner:
             max_tokens=config.model_max_tokens,
             board=self._tasks.board,
             batches=self._tasks.batches,
+            isolation=isolation,
         )
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)

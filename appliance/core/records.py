@@ -160,6 +160,7 @@ class Task(msgspec.Struct, frozen=True):
     parent_id: str | None = None
     conversation_id: str | None = None
     fail_count: int = 0
+    crash_count: int = 0
     trace_id: str = ""
 
 

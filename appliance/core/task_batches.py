@@ -34,6 +34,13 @@ class Published(msgspec.Struct, frozen=True):
     told: tuple[Told, ...]
 
 
+class Claimed(msgspec.Struct, frozen=True):
+    """What a boot runs now, and which tasks have to wait since another suspect runs there (7.6)."""
+
+    tasks: tuple[Task, ...]
+    postponed: frozenset[str]
+
+
 class Done(msgspec.Struct, frozen=True):
     """How an attempt of a task ended."""
 
@@ -112,10 +119,13 @@ class TaskBatches:
         if waiting >= self._max_queued:
             raise Overloaded("Too many of your tasks are waiting already; try again in a moment.")
 
-    async def claim(self, boot: str, ids: Sequence[str]) -> list[Task]:
+    async def claim(self, boot: str, ids: Sequence[str]) -> Claimed:
         """Take those of `ids` that are still to be done for `boot`; none for a boot that is dead."""
         rows = await self._postgres.rows("claim_tasks", boot=boot, ids=list(ids), deadline_s=self._timeout_s)
-        return [_task(row) for row in rows]
+        return Claimed(
+            tuple(_task(row) for row in rows if row["state"] == "running"),
+            frozenset(str(row["id"]) for row in rows if row["state"] == "queued"),
+        )
 
     async def commit(self, boot: str, generation: str | None, done: Sequence[Done]) -> Committed:
         """End attempts, each once: what is somebody else's by now is refused, not raised."""
@@ -189,5 +199,5 @@ def _task(row: Row) -> Task:
         payload=row["payload"], priority=row["priority"], tenant_id=row["tenant_id"],
         parent_id=str(row["parent_id"]) if row["parent_id"] else None,
         conversation_id=str(row["conversation_id"]) if row["conversation_id"] else None,
-        fail_count=row["fail_count"], trace_id=row["trace_id"],
+        fail_count=row["fail_count"], crash_count=row["crash_count"], trace_id=row["trace_id"],
     )  # fmt: skip

@@ -160,6 +160,10 @@ class TaskLedger:
         """Return this boot's running turns that are past their deadline."""
         return [str(row["id"]) for row in await self._postgres.rows("overdue", boot=boot)]
 
+    async def note_crash(self, boot: str) -> int:
+        """Suspect what `boot` runs: its runner died by itself. Returns how much of it is dead by that (7.6)."""
+        return int(await self._postgres.value("note_crash", boot=boot))
+
     async def bury(self, boot: str, reason: str) -> bool:
         """Record the moment of death of a boot (PROTOCOLS 7.3); False when it was recorded before."""
         return bool(await self._postgres.value("bury_boot", boot=boot, reason=reason))

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import time
 from typing import Any
 
 from agent_image.runner.tasks.kinds import task_kind
@@ -34,3 +36,18 @@ async def say_where(task: Task) -> dict[str, Any]:
     """Take a moment, then say which process ran it."""
     await asyncio.sleep(task.payload.get("seconds", 0.05))
     return {"pid": os.getpid(), "attempt": task.attempt}
+
+
+@task_kind("poison")
+async def poison(task: Task) -> dict[str, Any]:
+    """End the process that runs it."""
+    await asyncio.sleep(task.payload["after"])
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+@task_kind("hang")
+async def hang(task: Task) -> dict[str, Any]:
+    """Hold the event loop for good, as a regular expression can."""
+    time.sleep(task.payload["seconds"])
+    return {}

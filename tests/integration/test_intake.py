@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm.router import build_router
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tasks.teller import Teller
@@ -41,6 +42,7 @@ class Watched(Intake):
                 agent="agent-1", boot=str(uuid4()), ledger=ledger, events=ConversationEvents(redis), memory=memory,
                 router=build_router(config), max_tokens=9, batches=batches,
                 board=Board(redis, batches, Teller(redis, TaskStream(redis), lambda: None), lambda: 1),
+                isolation=Isolation(lambda: 0),
             ),
             config, redis, lambda: self.may, lambda: False,
         )  # fmt: skip

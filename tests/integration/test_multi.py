@@ -11,6 +11,7 @@ import pytest
 from tests.boards import Boarded, boarded
 from tests.client import Client, follow_to_the_end
 from tests.fakes.models import FakeProvider
+from tests.runners import Runners
 from tests.stores import Stores
 from tests.waiting import wait_until
 
@@ -21,14 +22,14 @@ PLAN = """/multi Which store shall we take?
 
 
 @pytest.fixture(scope="module")
-async def three(stores: Stores, provider: FakeProvider) -> AsyncIterator[Boarded]:
+async def three(stores: Stores, provider: FakeProvider) -> AsyncIterator[Boarded[Runners]]:
     """Three runners, each with one slot for tasks; the first is primary."""
     async with boarded(stores, provider, 3, slots=1) as made:
         yield made
 
 
 @pytest.fixture
-async def person(three: Boarded) -> AsyncIterator[Client]:
+async def person(three: Boarded[Runners]) -> AsyncIterator[Client]:
     _, token = await three.cluster.sign_in()
     client = Client(three.cluster.url, token)
     yield client
@@ -54,7 +55,7 @@ async def calls_of(provider: FakeProvider, word: str) -> list[dict[str, Any]]:
 
 
 async def test_sub_agents_work_on_several_agents_and_their_results_become_one_answer(
-    three: Boarded, person: Client, provider: FakeProvider
+    three: Boarded[Runners], person: Client, provider: FakeProvider
 ) -> None:
     conversation, accepted = await ask(person, PLAN)
     events = await follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"])
@@ -71,7 +72,7 @@ async def test_sub_agents_work_on_several_agents_and_their_results_become_one_an
     assert [child["id"] for child in committed["meta"]["children"]] == ["facts", "needs", "critic"]
 
 
-async def test_the_primary_orchestrates_whoever_was_asked(three: Boarded, person: Client) -> None:
+async def test_the_primary_orchestrates_whoever_was_asked(three: Boarded[Runners], person: Client) -> None:
     primary = await three.cluster.agent("agent-1")
     direct = Client(await three.cluster.direct("agent-2"), person.http.headers["authorization"].removeprefix("Bearer "))
     conversation = await direct.create()
@@ -92,7 +93,7 @@ async def test_a_plan_that_cannot_be_is_refused_before_anything_is_kept(person: 
 
 
 async def test_a_sub_agent_that_fails_for_good_is_shown_and_the_answer_goes_on_without_it(
-    three: Boarded, person: Client, provider: FakeProvider
+    three: Boarded[Runners], person: Client, provider: FakeProvider
 ) -> None:
     text = "/multi Go on\n- good = builder: Do it [[tokens=2]]\n- bad = builder: Do not [[status=400 tokens=3]]"
     conversation, accepted = await ask(person, text)
@@ -103,7 +104,9 @@ async def test_a_sub_agent_that_fails_for_good_is_shown_and_the_answer_goes_on_w
     assert events[-1]["type"] == "done"
 
 
-async def test_stopping_the_turn_stops_its_sub_agents(three: Boarded, person: Client, provider: FakeProvider) -> None:
+async def test_stopping_the_turn_stops_its_sub_agents(
+    three: Boarded[Runners], person: Client, provider: FakeProvider
+) -> None:
     text = "/multi Forever\n- long = builder: Talk [[endless delay=20ms word=blah]]"
     conversation, accepted = await ask(person, text)
 
@@ -121,7 +124,7 @@ async def test_stopping_the_turn_stops_its_sub_agents(three: Boarded, person: Cl
 
 
 async def test_killing_the_primary_and_a_worker_changes_nothing_but_the_timeline(
-    three: Boarded, person: Client, provider: FakeProvider
+    three: Boarded[Runners], person: Client, provider: FakeProvider
 ) -> None:
     """What had finished is not asked again; what had not is run by somebody else."""
     text = (

@@ -40,7 +40,7 @@ class Desk:
         """Claim it for a new boot; return that boot's agent, the attempt and the boot."""
         boot = str(uuid4())
         await self.ledger.register_boot(boot, "agent-1")
-        [task] = await self.batches.claim(boot, [id_])
+        [task] = (await self.batches.claim(boot, [id_])).tasks
         return SubAgent("agent-1", boot, self.ledger, self.router, max_tokens=20), task, boot
 
 

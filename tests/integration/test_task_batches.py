@@ -40,7 +40,7 @@ class Books:
         return await self.batches.submit(await self.user(of), wanted, generation=GEN, share=share)
 
     async def take(self, ids: Sequence[str], boot: str = "") -> list[Task]:
-        return await self.batches.claim(boot or self.boot, ids)
+        return list((await self.batches.claim(boot or self.boot, ids)).tasks)
 
     async def lead(self) -> int:
         """Make this boot the primary; return the epoch."""

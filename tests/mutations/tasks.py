@@ -6,15 +6,14 @@ _SQL, _LUA = "appliance/core/sql/migrations/0007_pre_tasks.sql", "appliance/core
 _ROWS = "tests/integration/test_task_batches.py::test_"
 _STREAMS = "tests/integration/test_task_stream.py::test_"
 _RUN = "tests/integration/test_tasks.py::test_"
+_POISON = "tests/integration/test_poison.py::test_"
 _MULTI = "tests/integration/test_multi.py::test_"
 
 TASKS = [
     Guard("a dead boot claims no task", _SQL,
-          "create function claim_tasks(p_boot uuid, p_ids uuid[], p_deadline interval) returns setof tasks "
-          "language plpgsql as $$\nbegin\n  perform 1 from boots where boot = p_boot and dead_at is null for share;\n"
+          "declare v_suspect uuid;\nbegin\n  perform 1 from boots where boot = p_boot and dead_at is null for share;\n"
           "  if not found then return; end if;",
-          "create function claim_tasks(p_boot uuid, p_ids uuid[], p_deadline interval) returns setof tasks "
-          "language plpgsql as $$\nbegin\n",
+          "declare v_suspect uuid;\nbegin\n",
           f"{_ROWS}a_dead_boot_claims_nothing_and_commits_nothing"),
     Guard("a task that is not due is not claimed", _SQL,
           "where id = any(p_ids) and state = 'queued' and due_at <= now()", "where id = any(p_ids)",
@@ -52,6 +51,10 @@ TASKS = [
           f"{_STREAMS}what_was_read_and_not_dropped_comes_again_to_somebody_else"),
     Guard("an old head counts one class up", f"{_LUA}/fetch.lua", "SHARES[aged and math.max(1, class - 1) or class]",
           "SHARES[class]", f"{_STREAMS}a_stream_whose_head_is_old_counts_one_class_up"),
+    Guard("a runner's own death is counted", "agent_image/keeper/main.py", "        if crashed:\n", "        if False:\n",
+          f"{_POISON}a_task_that_kills_its_runner_is_dead_at_the_third_and_its_neighbours_are_not"),
+    Guard("a suspect is taken alone", _SQL, "                     and (crash_count < 2 or id = v_suspect)\n", "",
+          f"{_POISON}a_task_that_kills_its_runner_is_dead_at_the_third_and_its_neighbours_are_not"),
     Guard("only the primary orchestrates", _SQL, "and (p_leads or role <> 'orchestrate')", "",
           f"{_MULTI}the_primary_orchestrates_whoever_was_asked"),
     Guard("what a sub-agent's model said is said once", "agent_image/runner/multi/sub_agent.py",

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from agent_image.runner.isolation import TASK_WAITS_S, Isolation
 from agent_image.runner.tasks.kinds import handler_of
 from appliance.core import logs
 from appliance.core.errors import NexusError
@@ -33,8 +34,9 @@ Outcome = Ended | Tried
 class Attempts:
     """What runs, by task id; each outcome goes to `told`, except of what is no longer ours."""
 
-    def __init__(self, told: Callable[[Task, Outcome], None]) -> None:
+    def __init__(self, told: Callable[[Task, Outcome], None], isolation: Isolation) -> None:
         self._told = told
+        self._isolation = isolation
         self._runs: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._why: dict[str, Why] = {}
 
@@ -48,7 +50,8 @@ class Attempts:
     async def _run(self, task: Task) -> None:
         outcome: Outcome | None
         try:
-            outcome = Ended(TaskState.DONE, await handler_of(task.kind)(task))
+            async with self._isolation.of(task.id, task.crash_count, TASK_WAITS_S):
+                outcome = Ended(TaskState.DONE, await handler_of(task.kind)(task))
         except asyncio.CancelledError:
             outcome = _ended_early(task, self._why.get(task.id, "lost"))
         except NexusError as error:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from agent_image.runner.hub import Hub
+from agent_image.runner.isolation import Isolation
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.board import Board
@@ -22,7 +23,7 @@ class Tasks:
 
     def __init__(
         self, config: Settings, boot: str, redis: Redis, postgres: Postgres, hub: Hub, neighbours: Neighbours,
-        may_work: Callable[[], bool],
+        may_work: Callable[[], bool], isolation: Isolation,
     ) -> None:  # fmt: skip
         kinds.load(filter(None, config.task_modules.split(",")))
         self.batches = TaskBatches(postgres, timeout_s=config.task_timeout, max_queued=config.cluster_max_queued_tasks)
@@ -34,7 +35,7 @@ class Tasks:
             """Rows of one user that Redis knows at a time: as many as the cluster runs at once (PROTOCOLS 7.4)."""
             return slots * (1 + len(neighbours.named()))
 
-        self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work)
+        self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work, isolation)
         self.board = Board(redis, self.batches, teller, share)
         self.dispatcher = Dispatcher(boot, self.batches, teller, share)
 

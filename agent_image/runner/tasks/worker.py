@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from agent_image.runner.isolation import Isolation
 from agent_image.runner.tasks.attempts import Attempts, Outcome
 from agent_image.runner.tasks.teller import Teller
 from appliance.core import failpoints, logs
@@ -33,7 +34,7 @@ class Worker:
 
     def __init__(
         self, boot: str, slots: int, batches: TaskBatches, stream: TaskStream, teller: Teller,
-        tasks_wait: asyncio.Event, may_work: Callable[[], bool],
+        tasks_wait: asyncio.Event, may_work: Callable[[], bool], isolation: Isolation,
     ) -> None:  # fmt: skip
         self._boot = boot
         self._slots = slots
@@ -42,7 +43,8 @@ class Worker:
         self._teller = teller
         self._tasks_wait = tasks_wait
         self._may_work = may_work
-        self._attempts = Attempts(self._ended)
+        self._isolation = isolation
+        self._attempts = Attempts(self._ended, isolation)
         self._ends: list[tuple[Task, Outcome]] = []
         self._read: list[Entry] = []
         self._to_commit, self._to_drop = asyncio.Event(), asyncio.Event()
@@ -81,7 +83,7 @@ class Worker:
             self._tasks_wait.clear()
             free = self._slots - len(self._attempts)
             try:
-                found = free > 0 and not self._closed and self._may_work() and await self._take(free)
+                found = free > 0 and self._open and await self._take(free)
             except StoreAway as error:
                 log.warning("tasks_untaken", error=str(error))
                 found = False
@@ -89,6 +91,10 @@ class Worker:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(until_beat(POLL_S)):
                         await self._tasks_wait.wait()
+
+    @property
+    def _open(self) -> bool:
+        return not self._closed and not self._isolation.closed and self._may_work()
 
     async def _take(self, free: int) -> bool:
         """Read up to `free` entries and claim their rows; False when there was nothing to read."""
@@ -98,11 +104,12 @@ class Worker:
             self._looked_behind = monotonic()
         if not entries:
             return False
-        tasks = await self._batches.claim(self._boot, [entry.task for entry in entries])
+        claimed = await self._batches.claim(self._boot, [entry.task for entry in entries])
         failpoints.reach("after_claim_before_ack")
-        self._read += entries
+        # What has to wait keeps its entry, so that somebody reads it again soon.
+        self._read += [entry for entry in entries if entry.task not in claimed.postponed]
         self._to_drop.set()
-        for task in tasks:
+        for task in claimed.tasks:
             self._attempts.start(task)
         return True
 

@@ -59,7 +59,7 @@ class Intake:
 
     def reserve(self) -> str | None:
         """Hold a slot for a turn that is just being accepted; return the boot to claim it for, or None when full."""
-        if self._closed or not self._may_claim() or self._free() <= 0:
+        if not self._may_look():
             return None
         self._reserved += 1
         return self._parts.boot
@@ -145,7 +145,7 @@ class Intake:
                 pass  # the poll behind the hint
 
     def _may_look(self) -> bool:
-        return self._free() > 0 and not self._closed and self._may_claim()
+        return self._free() > 0 and not self._closed and not self._parts.isolation.closed and self._may_claim()
 
     async def _claim(self, free: int) -> bool:
         """Claim up to so many turns and run them; False when the queue could not be looked at."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from agent_image.runner.isolation import TURN_WAITS_S, Isolation
 from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelRequest, Route, Router, Usage
 from agent_image.runner.multi.orchestration import Orchestration
 from agent_image.runner.multi.plan import is_multi
@@ -44,6 +45,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     board: Board
     batches: TaskBatches
+    isolation: Isolation
 
 
 def delay_after(error: ModelError, failed_before: int) -> float | None:
@@ -81,7 +83,8 @@ class TurnRun:
             if self.turn.attempt > 1:
                 ATTEMPTS_RESTARTED.inc()
             past = await self._past()
-            await self._answer(past)
+            async with self._parts.isolation.of(self.turn.id, self.turn.crash_count, TURN_WAITS_S):
+                await self._answer(past)
         except StaleAttempt:
             STALE_REFUSED.inc()
             log.info("attempt_overtaken", turn=self.turn.id, attempt=self.turn.attempt)

@@ -81,21 +81,31 @@ begin
   return query select p_task, p_message, v_no, v_state, case when v_state = 'running' then 1 else 0 end, false;
 end $$;
 
--- As before, but what is for the primary is left to it.
+-- Whether a boot may take something that was there when two runners died (7.6): one at a time, so that the next death
+-- hits nobody who merely waits beside it.
+create function may_take_suspect(p_boot uuid) returns boolean language sql stable as $$
+  select not exists(select 1 from tasks where owner_boot = p_boot and state = 'running' and crash_count >= 2)
+$$;
+
+-- As before, but what is for the primary is left to it, and suspects are taken one at a time.
 create function claim_turns(p_boot uuid, p_limit int, p_deadline interval, p_leads boolean) returns setof tasks
 language plpgsql as $$
+declare v_suspects boolean;
 begin
   perform 1 from boots where boot = p_boot and dead_at is null for share;
   if not found then return; end if;
-  return query
-    update tasks set state = 'running', attempt = attempt + 1, owner_boot = p_boot, state_at = now(),
-                     claimed_at = clock_timestamp(), deadline_at = clock_timestamp() + p_deadline
-     where id in (select id from tasks
-                   where state = 'queued' and due_at <= now() and kind = 'conversation'
-                     and (p_leads or role <> 'orchestrate')
-                   order by array_position(array['high', 'normal', 'low'], priority), due_at, id
-                   limit p_limit for update skip locked)
-    returning *;
+  foreach v_suspects in array array[false, true] loop
+    if v_suspects and not may_take_suspect(p_boot) then return; end if;
+    return query
+      update tasks set state = 'running', attempt = attempt + 1, owner_boot = p_boot, state_at = now(),
+                       claimed_at = clock_timestamp(), deadline_at = clock_timestamp() + p_deadline
+       where id in (select id from tasks
+                     where state = 'queued' and due_at <= now() and kind = 'conversation'
+                       and (crash_count >= 2) = v_suspects and (p_leads or role <> 'orchestrate')
+                     order by array_position(array['high', 'normal', 'low'], priority), due_at, id
+                     limit case when v_suspects then 1 else p_limit end for update skip locked)
+      returning *;
+  end loop;
 end $$;
 
 -- Publish (7.4): tasks of one user. `dispatched` says which of them Redis is to be told of now; the others follow as
@@ -132,17 +142,25 @@ begin
 end $$;
 
 -- Claim (7.2): those of `p_ids` that are still to be done. The share lock on the boot means that a release either
--- waits for this or forbids it.
+-- waits for this or forbids it. Suspects that have to wait for another one come back as they are, queued.
 create function claim_tasks(p_boot uuid, p_ids uuid[], p_deadline interval) returns setof tasks language plpgsql as $$
+declare v_suspect uuid;
 begin
   perform 1 from boots where boot = p_boot and dead_at is null for share;
   if not found then return; end if;
+  if may_take_suspect(p_boot) then
+    select id into v_suspect from tasks
+     where id = any(p_ids) and state = 'queued' and due_at <= now() and crash_count >= 2 order by id limit 1;
+  end if;
   return query
     update tasks set state = 'running', attempt = attempt + 1, owner_boot = p_boot, state_at = now(),
                      claimed_at = clock_timestamp(), deadline_at = clock_timestamp() + p_deadline
      where id in (select id from tasks where id = any(p_ids) and state = 'queued' and due_at <= now()
+                     and (crash_count < 2 or id = v_suspect)
                    order by id for update)
     returning *;
+  return query select * from tasks
+    where id = any(p_ids) and state = 'queued' and due_at <= now() and crash_count >= 2 and id is distinct from v_suspect;
 end $$;
 
 -- Commit (7.2): each once, by the attempt that owns the row. Returns the rows that ended here ('ended'; the others are
@@ -265,4 +283,18 @@ begin
   get diagnostics released = row_count;
   if released > 0 then perform pg_notify('nexus_queued', ''); end if;
   return released;
+end $$;
+
+-- The runner of a boot died by itself (7.6): what it ran is suspected. Whatever was there when three runners died is
+-- dead; what goes on runs alone after the second. Written before the death is reported. Returns how many are dead now.
+create function note_crash(p_boot uuid) returns int language plpgsql as $$
+declare v_dead int;
+begin
+  perform 1 from tasks where owner_boot = p_boot and state = 'running' order by id for update;
+  update tasks set crash_count = crash_count + 1 where owner_boot = p_boot and state = 'running';
+  update tasks set state = 'dead', owner_boot = null, state_at = now(), announced_at = null,
+                   reason = 'The agent that ran it died three times.'
+   where owner_boot = p_boot and state = 'running' and crash_count >= 3;
+  get diagnostics v_dead = row_count;
+  return v_dead;
 end $$;

@@ -4,7 +4,8 @@ select * from submit_tasks(%(tenant)s, %(user)s, %(parent)s, %(conversation)s, %
   %(delays)s::float8[]);
 
 -- name: claim_tasks
-select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, payload, trace_id
+select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
+       trace_id, state
   from claim_tasks(%(boot)s, %(ids)s::uuid[], make_interval(secs => %(deadline_s)s));
 
 -- name: commit_tasks
@@ -25,8 +26,8 @@ select * from sweep_undispatched(%(epoch)s, %(boot)s, %(gen)s, %(share)s, %(limi
 select * from sweep_unclaimed(%(epoch)s, %(boot)s, %(gen)s, make_interval(secs => %(older_s)s), %(limit)s);
 
 -- name: tasks_running_of
-select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, payload, trace_id,
-       cancel_requested_at is not null as cancelled, deadline_at < clock_timestamp() as overdue
+select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
+       trace_id, cancel_requested_at is not null as cancelled, deadline_at < clock_timestamp() as overdue
   from tasks where owner_boot = %(boot)s and state = 'running' and kind <> 'conversation';
 
 -- name: open_tasks_of
@@ -48,3 +49,6 @@ update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()),
                  reason = case when state = 'queued' then 'stopped by its user' else reason end,
                  state_at = case when state = 'queued' then now() else state_at end
  where parent_id = %(parent)s and state in ('queued', 'running');
+
+-- name: note_crash
+select note_crash(%(boot)s);
