@@ -142,25 +142,27 @@ begin
 end $$;
 
 -- Claim (7.2): those of `p_ids` that are still to be done. The share lock on the boot means that a release either
--- waits for this or forbids it. Suspects that have to wait for another one come back as they are, queued.
+-- waits for this or forbids it. Suspects that have to wait for another one come back as they are, queued. Rows are
+-- found by their ids alone: an index on their state would be read as far as the backlog goes.
 create function claim_tasks(p_boot uuid, p_ids uuid[], p_deadline interval) returns setof tasks language plpgsql as $$
-declare v_suspect uuid;
+declare v_ids uuid[]; v_suspects uuid[];
 begin
   perform 1 from boots where boot = p_boot and dead_at is null for share;
   if not found then return; end if;
-  if may_take_suspect(p_boot) then
-    select id into v_suspect from tasks
-     where id = any(p_ids) and state = 'queued' and due_at <= now() and crash_count >= 2 order by id limit 1;
+  with found as materialized (
+    select id, state, due_at, crash_count from tasks where id = any(p_ids) order by id for update)
+  select array_agg(id) filter (where crash_count < 2), array_agg(id) filter (where crash_count >= 2)
+    into v_ids, v_suspects from found where state = 'queued' and due_at <= now();
+  if v_suspects is not null and may_take_suspect(p_boot) then
+    v_ids := v_ids || v_suspects[1];
+    v_suspects := v_suspects[2:];
   end if;
   return query
     update tasks set state = 'running', attempt = attempt + 1, owner_boot = p_boot, state_at = now(),
                      claimed_at = clock_timestamp(), deadline_at = clock_timestamp() + p_deadline
-     where id in (select id from tasks where id = any(p_ids) and state = 'queued' and due_at <= now()
-                     and (crash_count < 2 or id = v_suspect)
-                   order by id for update)
+     where id = any(v_ids)
     returning *;
-  return query select * from tasks
-    where id = any(p_ids) and state = 'queued' and due_at <= now() and crash_count >= 2 and id is distinct from v_suspect;
+  return query select * from tasks where id = any(v_suspects);
 end $$;
 
 -- Commit (7.2): each once, by the attempt that owns the row. Returns the rows that ended here ('ended'; the others are
@@ -171,13 +173,14 @@ returns table(what text, id uuid, priority text) language plpgsql as $$
 #variable_conflict use_column
 declare v_ended uuid[]; v_user uuid; v_count int;
 begin
-  perform 1 from tasks t where t.id = any(p_ids) order by t.id for update;
-  with ended as (
-    update tasks t set state = w.state, result = w.result, reason = w.reason, owner_boot = null, state_at = now()
-      from unnest(p_ids, p_attempts, p_states, p_results, p_reasons) as w(id, attempt, state, result, reason)
-     where t.id = w.id and t.attempt = w.attempt and t.state = 'running' and t.owner_boot = p_boot
-    returning t.id)
-  select array_agg(e.id) into v_ended from ended e;
+  with mine as materialized (
+    select t.id, t.attempt, t.state, t.owner_boot from tasks t where t.id = any(p_ids) order by t.id for update)
+  select array_agg(m.id) into v_ended
+    from mine m join unnest(p_ids, p_attempts) as w(id, attempt) on m.id = w.id and m.attempt = w.attempt
+   where m.state = 'running' and m.owner_boot = p_boot;
+  update tasks t set state = w.state, result = w.result, reason = w.reason, owner_boot = null, state_at = now()
+    from unnest(p_ids, p_states, p_results, p_reasons) as w(id, state, result, reason)
+   where t.id = w.id and t.id = any(v_ended);
   if cardinality(p_ids) > coalesce(cardinality(v_ended), 0) then
     insert into refusals(fence, what, boot, task_id, attempt)
     select 'attempt', 'commit_tasks', p_boot, w.id, w.attempt from unnest(p_ids, p_attempts) as w(id, attempt)
