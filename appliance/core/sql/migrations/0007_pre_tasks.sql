@@ -149,6 +149,8 @@ declare v_ids uuid[]; v_suspects uuid[];
 begin
   perform 1 from boots where boot = p_boot and dead_at is null for share;
   if not found then return; end if;
+  -- Nothing is promised by a claim: whatever is (an intent, a result) is committed later, and its flush takes this along.
+  perform set_config('synchronous_commit', 'off', true);
   with found as materialized (
     select id, state, due_at, crash_count from tasks where id = any(p_ids) order by id for update)
   select array_agg(id) filter (where crash_count < 2), array_agg(id) filter (where crash_count >= 2)
