@@ -24,6 +24,8 @@ LOOK_S = 0.05
 IDLE_LOOK_S = 0.2
 """Between looks while it does not: what a reign begins with, the sweeps, is not urgent."""
 SWEEP_S, REST_S = 1.0, 0.05
+IDLE_SWEEPS = 5
+"""Seconds between the dispatcher's sweeps while nothing waits: what is queued meanwhile is told by a notice."""
 
 
 class Reign:
@@ -62,8 +64,7 @@ class Reign:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._watch(epoch, over), name="seat")
                 loops.create_task(self._fenced(self._say_who_leads, epoch), name="routing")
-                for step in (self._release_dead, self._wake_waiting, self._announce):
-                    loops.create_task(self._each_second(step, epoch, over), name=step.__name__)
+                loops.create_task(self._each_second(epoch, over), name="sweeps")
                 loops.create_task(self._dispatch(epoch, over), name="dispatch")
         finally:
             self._page.reigning = 0
@@ -75,18 +76,25 @@ class Reign:
         over.set()
         self._dispatcher.nudged.set()  # it rests on this one
 
-    async def _each_second(self, step: Step, epoch: int, over: asyncio.Event) -> None:
-        """Repeat a step, the first time at once. A step under way is waited for: its reply belongs to nobody else."""
+    async def _each_second(self, epoch: int, over: asyncio.Event) -> None:
+        """Sweep, the first time at once. A step under way is waited for: its reply belongs to nobody else."""
         while self._holds(epoch):
-            await self._fenced(step, epoch)
+            await self._fenced(self._sweep, epoch)
             await _within(SWEEP_S, over)
 
+    async def _sweep(self, epoch: int) -> None:
+        steps = {"dead": self._release_dead, "waiting": self._wake_waiting, "unannounced": self._announce}
+        due = await self._ledger.sweeps_due(epoch)
+        await asyncio.gather(*(self._fenced(step, epoch) for name, step in steps.items() if due[name]))
+
     async def _dispatch(self, epoch: int, over: asyncio.Event) -> None:
-        """Sweep each second and on hints, though not more often than they rest."""
+        """Sweep each second while something waits, else seldom; on hints as soon as it has rested."""
         while self._holds(epoch):
             await self._fenced(self._dispatcher.sweep, epoch)
             await _within(REST_S, over)
-            await _within(SWEEP_S - REST_S, self._dispatcher.nudged)
+            for _ in range(IDLE_SWEEPS):
+                if over.is_set() or await _within(SWEEP_S - REST_S, self._dispatcher.nudged) or self._dispatcher.due:
+                    break
 
     async def _fenced(self, step: Step, epoch: int) -> None:
         try:
@@ -115,8 +123,9 @@ class Reign:
                 await self._announcer.announce(row)
 
 
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Wait for an event, but not longer."""
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Wait for an event, but not longer; whether it came."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+    return event.is_set()

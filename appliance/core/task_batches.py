@@ -174,6 +174,10 @@ class TaskBatches:
             str(row["id"]): Ended(TaskState(row["state"]), row["result"], row["reason"], row["seconds"]) for row in rows
         }
 
+    async def any_untold(self, generation: str) -> bool:
+        """Whether a row waits, be it for its time, of which this Redis was not told; cheap when there is none."""
+        return bool(await self._postgres.value("any_untold", gen=generation))
+
     async def undispatched(self, epoch: int, boot: str, generation: str, *, share: int, limit: int) -> list[Told]:
         """Stamp due rows that this Redis was not told of, as the primary of `epoch`; return them (7.4).
 

@@ -184,6 +184,17 @@ class TaskLedger:
         """Whether a boot has been declared dead: then it must not work on."""
         return bool(await self._postgres.value("boot_is_dead", boot=boot))
 
+    async def sweeps_due(self, epoch: int) -> dict[str, bool]:
+        """Return whether the primary of `epoch` has work of the dead to release, turns to wake, last words to say.
+
+        Raises:
+            StaleEpoch: another primary is in force.
+        """
+        row = await self._postgres.row("sweeps_due", epoch=epoch)
+        if row is None or not row["in_force"]:
+            raise StaleEpoch(epoch=epoch)
+        return {name: bool(row[name]) for name in ("dead", "waiting", "unannounced")}
+
     async def sweep_dead(self, epoch: int, boot: str) -> int:
         """Release running work of dead boots as the primary of `epoch`: the level-triggered net. Returns how much.
 

@@ -13,7 +13,7 @@ from agent_image.runner.isolation import Isolation
 from agent_image.runner.tasks.attempts import Attempts, Outcome
 from agent_image.runner.tasks.teller import Teller
 from appliance.core import failpoints, logs
-from appliance.core.clock import monotonic, until_beat
+from appliance.core.clock import beat, monotonic, until_beat
 from appliance.core.errors import StaleAttempt, StoreAway
 from appliance.core.metrics import STALE_REFUSED, TASKS_ENDED
 from appliance.core.records import Ended, Task
@@ -22,9 +22,10 @@ from appliance.core.task_stream import Entry, TaskStream
 
 log = logs.get("tasks")
 T = TypeVar("T")
-POLL_S = 1.0
-"""A look at the streams without a hint, and at what others left behind."""
-FLAGS_S = 1.0
+POLL_S, IDLE_POLL_S = 1.0, 4.0
+"""A look at the streams without a hint, and at what others left behind; seldom while nothing runs here."""
+FLAGS_S, IDLE_FLAGS_S = 1.0, 5.0
+"""Between looks at what the ledger says we run; seldom while nothing runs here."""
 LET_GO_WITHIN_S = 0.5
 _STORE_RETRY_S = 0.25
 
@@ -89,7 +90,7 @@ class Worker:
                 found = False
             if not found:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(until_beat(POLL_S)):
+                    async with asyncio.timeout(until_beat(POLL_S if self.busy else IDLE_POLL_S)):
                         await self._tasks_wait.wait()
 
     @property
@@ -161,7 +162,7 @@ class Worker:
 
     async def _check_flags(self) -> None:
         while True:
-            await asyncio.sleep(FLAGS_S)
+            await beat(FLAGS_S if self.busy or self._nobodys else IDLE_FLAGS_S)
             try:
                 await self._compare()
             except StoreAway as error:

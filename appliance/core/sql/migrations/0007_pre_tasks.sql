@@ -139,6 +139,8 @@ begin
     union all
     select t.id, t.idem_key, t.priority, false from tasks t
      where t.idem_key = any(p_keys) and t.idem_key not in (select a.idem_key from added a);
+  -- Who has more than a share, or something for later, is the dispatcher's.
+  if p_gen is null or v_room < cardinality(p_ids) or 0 < any(p_delays) then perform pg_notify('nexus_queued', ''); end if;
 end $$;
 
 -- Claim (7.2): those of `p_ids` that are still to be done. The share lock on the boot means that a release either
@@ -273,6 +275,7 @@ begin
     insert into refusals(fence, what, boot, task_id, attempt) values ('attempt', 'fail_task', p_boot, p_task, p_attempt);
     return null;
   end if;
+  if v.state = 'queued' then perform pg_notify('nexus_queued', ''); end if;
   return v.state;
 end $$;
 

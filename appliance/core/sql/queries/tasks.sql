@@ -52,3 +52,8 @@ update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()),
 
 -- name: note_crash
 select note_crash(%(boot)s);
+
+-- name: any_untold
+select exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and dispatched_gen is null)
+    or exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
+               and dispatched_gen is not null and dispatched_gen <> %(gen)s);
