@@ -105,6 +105,13 @@ TASKS = dashboard(
             "ops",
             "Turns of dead or silent agents that another one went on with.",
         ),
+        graph(
+            "Tasks published",
+            {"{{kind}}": _rate("nexus_tasks_published_total", "kind")},
+            "ops",
+            "What turns hand to other agents, sub-agents among it.",
+        ),
+        graph("Tasks ended", {"{{kind}} {{state}}": _rate("nexus_tasks_ended_total", "kind, state")}, "ops"),
         graph("Waiting by priority", {"{{priority}}": "sum by (priority) (nexus_tasks_pending)"}, stacked=True),
         graph("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s"),
         graph("Running and dead", {"running": "sum(nexus_tasks_running)", "dead": "sum(nexus_tasks_dead)"}),

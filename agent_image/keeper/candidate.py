@@ -27,7 +27,7 @@ from appliance.core.errors import NexusError
 from appliance.core.records import Agent, ClusterView, Lease
 
 log = logs.get("keeper")
-POLL_S = 0.25
+POLL_S = 0.5
 SOON_S = 0.02
 """Pause between looks while a case is open: other votes arrive at any moment."""
 STANDING_OLD_S = 2.0
@@ -79,7 +79,7 @@ class Candidate:
         self._look_now.set()
 
     async def run(self) -> None:
-        """Look until cancelled: on a hint, when the lease should end, and every 250 ms."""
+        """Look until cancelled: on a hint, when the lease should end, and every half second."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear(), name="election hints")
             while True:

@@ -29,6 +29,7 @@ class Child:
         self.stopping = False
         """Whether it was asked to end for good."""
         self.boot = ""
+        self._spared = False
 
     @property
     def pid(self) -> int:
@@ -36,16 +37,20 @@ class Child:
         return self._process.pid if self._process and self._process.returncode is None else 0
 
     async def run(
-        self, register: Callable[[str], Awaitable[None]], ended: Callable[[str, str], Awaitable[None]]
+        self, register: Callable[[str], Awaitable[None]], ended: Callable[[str, str, bool], Awaitable[None]]
     ) -> None:
-        """Keep a runner alive until `stop`; `register` before each boot, `ended(boot, reason)` after it."""
+        """Keep a runner alive until `stop`; `register` before each boot, `ended(boot, reason, crashed)` after it.
+
+        It crashed when it ended by itself, or was killed for standing still: what it ran may be why.
+        """
         pause_s = 0.0
         while not self.stopping:
             self.boot = str(uuid.uuid4())
             await register(self.boot)
             started = monotonic()
             code = await self._live(self.boot)
-            await ended(self.boot, "stopped" if self.stopping else f"runner ended by itself ({_word(code)})")
+            reason = "stopped" if self.stopping else f"runner ended by itself ({_word(code)})"
+            await ended(self.boot, reason, not (self.stopping or self._spared))
             quick = monotonic() - started < _QUICK_DEATH_S
             pause_s = min(_MAX_PAUSE_S, pause_s * 2 + 0.5) if quick else 0.0
             if pause_s and not self.stopping:
@@ -54,6 +59,7 @@ class Child:
 
     async def _live(self, boot: str) -> int:
         page = self._page
+        self._spared = False
         page.status, page.load, page.queued, page.reigning, page.drained = Status.STARTING, 0, 0, 0, 0
         # Spawned from the main thread: the runner asks to be killed when this thread ends (PR_SET_PDEATHSIG).
         self._process = await asyncio.create_subprocess_exec(
@@ -70,8 +76,9 @@ class Child:
         self.stopping = True
         await self._end(signal.SIGTERM)
 
-    async def replace(self) -> None:
+    async def replace(self, *, crashed: bool) -> None:
         """Kill this runner at once; `run` starts the next boot."""
+        self._spared = not crashed
         await self._end(signal.SIGKILL)
 
     async def _end(self, how: signal.Signals) -> None:

@@ -166,9 +166,11 @@ class Keeper:
     async def _register(self, boot: str) -> None:
         await _patiently(lambda: self._ledger.register_boot(boot, self._config.cluster_agent_id))
 
-    async def _ended(self, boot: str, reason: str) -> None:
+    async def _ended(self, boot: str, reason: str, crashed: bool) -> None:
         """Report the death of our own runner: the lease first, so that the others agree at once, then its work."""
         await self._seat.give_up(successor="", kind="child")
+        if crashed:
+            await _patiently(lambda: self._ledger.note_crash(boot))
         await _patiently(lambda: self._hand_back(boot, reason))
         # An agent that ends on purpose is not missed; one that starts again is.
         await self._beacon.leave(boot, on_purpose=self._child.stopping)
@@ -187,7 +189,7 @@ class Keeper:
                 if self._child.pid and standing.i_am_dead:
                     log.warning("boot_was_buried", boot=self._child.boot)
                     self._seat.step_down("this boot was buried")
-                    await self._child.replace()
+                    await self._child.replace(crashed=False)
                 else:
                     may_show = not self._stall.lease_may_not_go_on
                     await self._seat.check(standing.term, self._child.boot, may_show=may_show)

@@ -39,7 +39,7 @@ class Stall:
             await beat(_LOOK_S)
             if self.is_overdue():
                 log.error("runner_stalled", seconds=round(self._stands_still_s, 1))
-                await self._child.replace()
+                await self._child.replace(crashed=True)
 
     def is_overdue(self) -> bool:
         """Look once: whether the runner has stood still for too long to be waited for any longer.

@@ -5,6 +5,8 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from agent_image.runner import checked
+from agent_image.runner.checked import MAX_TITLE
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
 from agent_image.runner.neighbours import Neighbours
@@ -20,17 +22,14 @@ from appliance.core.errors import (
     StaleAttempt,
     StoreAway,
     TooFewAgents,
-    TooLarge,
 )
 from appliance.core.metrics import TURNS_ACCEPTED
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Accepted, Conversation, Event, Message, TaskState, Turn, User
 from appliance.core.redis import Redis
-from appliance.core.task_ledger import Answer, TaskLedger, turn_of
+from appliance.core.task_ledger import ORCHESTRATE, Answer, TaskLedger, turn_of
 
 log = logs.get("runner")
-MAX_TEXT = 256 * 1024
-MAX_TITLE = 200
 SHOWN = 500
 """Messages a page shows; older ones stay in the rows."""
 
@@ -77,14 +76,16 @@ class Conversations:
             BadInput: empty or unreadable. TooLarge: above MAX_TEXT. NotFound, Overloaded, TooFewAgents.
             StoreAway: nothing was accepted; sending it again with the same `client_id` is safe.
         """
-        text, client_id = _checked_text(text), _checked_id(client_id) or str(uuid4())
+        text, client_id = checked.text_of(text), checked.client_id_of(client_id) or str(uuid4())
         if create:
             await self._check_may_begin(user, conversation)
-        boot = None if self._hub.away else self._intake.reserve()
+        role = checked.role_of(text)
+        here = not self._hub.away and (role != ORCHESTRATE or self._intake.leads())
+        boot = self._intake.reserve() if here else None
         turn: Turn | None = None
         try:
             accepted = await self._ledger.accept(
-                user, _uuid(conversation), text, client_id=client_id, boot=boot, create=create
+                user, _uuid(conversation), text, client_id=client_id, boot=boot, create=create, role=role
             )
             if not accepted.duplicate:
                 turn = accepted.turn if accepted.turn.state is TaskState.RUNNING else None
@@ -164,7 +165,7 @@ class Conversations:
         made = await self._postgres.row(
             "create_conversation",
             **_of(user, conversation),
-            title=_checked_title(title),
+            title=checked.title_of(title),
             trace=uuid4().hex,
         )
         if made is None:
@@ -173,7 +174,7 @@ class Conversations:
 
     async def rename(self, user: User, conversation: str, title: str) -> None:
         """Give a conversation another title; BadInput when it is empty or too long."""
-        title = _checked_title(title)
+        title = checked.title_of(title)
         if not title:
             raise BadInput("A title needs at least one character.")
         _found(await self._postgres.row("rename_conversation", **_of(user, conversation), title=title))
@@ -238,31 +239,6 @@ class Conversations:
         """
         found = await self.find(user, conversation)
         return Feed(self._events, self._hub, found.id, lambda: self._position(found.id), stays=stays).events(cursor)
-
-
-def _checked_text(text: str) -> str:
-    if not text.strip():
-        raise BadInput("The message is empty; write something first.")
-    if "\x00" in text:
-        raise BadInput("The message contains a NUL character, which cannot be stored.")
-    if len(text.encode(errors="surrogatepass")) > MAX_TEXT:
-        raise TooLarge(f"The message is longer than {MAX_TEXT // 1024} KiB; shorten it or send it in parts.")
-    return text
-
-
-def _checked_id(client_id: str) -> str:
-    if "\x00" in client_id or len(client_id) > MAX_TITLE:
-        raise BadInput(f"A client_id has at most {MAX_TITLE} characters, none of them NUL.")
-    return client_id
-
-
-def _checked_title(title: str) -> str:
-    title = title.strip()
-    if len(title) > MAX_TITLE:
-        raise BadInput(f"The title has {len(title):,} characters; {MAX_TITLE} are allowed.")
-    if "\x00" in title:
-        raise BadInput("The title contains a NUL character, which cannot be stored.")
-    return title
 
 
 def _uuid(text: str) -> str:

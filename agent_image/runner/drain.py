@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from agent_image.runner.hub import Hub
+from agent_image.runner.tasks.worker import Worker
 from agent_image.runner.turns.intake import Intake
 from agent_image.shared_page import SharedPage
 from appliance.core import logs
@@ -19,9 +20,12 @@ _STORE_RETRY_S = 0.25
 class Drain:
     """The end of a runner: begun by the keeper's deadline or by SIGTERM, over with SIGTERM."""
 
-    def __init__(self, page: SharedPage, intake: Intake, hub: Hub, others_serve: Callable[[], bool]) -> None:
+    def __init__(
+        self, page: SharedPage, intake: Intake, worker: Worker, hub: Hub, others_serve: Callable[[], bool]
+    ) -> None:
         self._page = page
         self._intake = intake
+        self._worker = worker
         self._hub = hub
         self._others_serve = others_serve
         self._stop = False
@@ -40,8 +44,10 @@ class Drain:
             await beat(IDLE_LOOK_S)
         page.status = Status.DRAINING
         self._intake.close()
-        log.info("draining", turns=self._intake.load, seconds=round(max(0.0, page.drain_deadline - monotonic()), 1))
-        while self._intake.busy and monotonic() < page.drain_deadline and not self._stop:
+        self._worker.close()
+        left_s = round(max(0.0, page.drain_deadline - monotonic()), 1)
+        log.info("draining", turns=self._intake.load, tasks=self._worker.load, seconds=left_s)
+        while (self._intake.busy or self._worker.busy) and monotonic() < page.drain_deadline and not self._stop:
             await self._look()
         await self._hand_back()
         while not self._stop:
@@ -58,6 +64,7 @@ class Drain:
 
     async def _hand_back(self) -> None:
         """Release what is left; tried until PostgreSQL answers or `stop`, after which the keeper does it."""
+        await self._worker.let_go()
         while True:
             try:
                 released = await self._intake.hand_back()

@@ -18,11 +18,16 @@ from agent_image.runner.conversations import Conversations
 from agent_image.runner.cut_off import CutOff
 from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
+from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router
+from agent_image.runner.multi import sub_agent
+from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
 from agent_image.runner.reign import Reign
 from agent_image.runner.streams import page_events, socket
+from agent_image.runner.tasks import kinds
+from agent_image.runner.tasks.wiring import Tasks
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import Parts
@@ -62,6 +67,14 @@ class Runner:
             self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued
         )
         self._router = build_router(config)
+        self._hub = Hub(self._redis, self._events, boot)
+        self._neighbours = Neighbours(Registry(self._redis), config)
+        isolation = Isolation(lambda: self._intake.load + self._tasks.worker.load)
+        self._tasks = Tasks(
+            config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_claim, isolation
+        )
+        helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
+        kinds.provide(sub_agent.KIND, helper)
         parts = Parts(
             agent=agent,
             boot=boot,
@@ -70,18 +83,20 @@ class Runner:
             memory=WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl),
             router=self._router,
             max_tokens=config.model_max_tokens,
+            board=self._tasks.board,
+            batches=self._tasks.batches,
+            isolation=isolation,
         )
-        self._hub = Hub(self._redis, self._events, boot)
-        self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim)
+        self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
-        self._neighbours = Neighbours(Registry(self._redis), config)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
-        self._drain = Drain(page, self._intake, self._hub, self._neighbours.others_serve)
+        self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
         self._reign = Reign(
             page,
             self._ledger,
             Election(self._redis, self._postgres),
             Announcer(self._ledger, self._events, agent),
+            self._tasks.dispatcher,
             agent=agent,
             boot=boot,
         )
@@ -89,6 +104,9 @@ class Runner:
     def _may_claim(self) -> bool:
         """Whether this agent takes ordinary work now: a standby waits to be elected."""
         return not self._hub.away and self._page.role is not Role.STANDBY
+
+    def _leads(self) -> bool:
+        return self._page.role is Role.PRIMARY
 
     async def run(self) -> None:
         """Serve until SIGTERM; then take nothing more, let go of what runs, and end."""
@@ -101,7 +119,8 @@ class Runner:
                     "tick": self._tick(),
                     "hub": self._hub.run(),
                     "claim": self._intake.claim_forever(),
-                    "hear queued": self._intake.hear_queued(),
+                    "tasks": self._tasks.run(),
+                    "hear queued": self._intake.hear_queued(self._tasks.dispatcher.nudged.set),
                     "hear aborts": self._intake.hear_aborts(),
                     "flags": self._intake.check_flags(),
                     "neighbours": self._neighbours.run(),

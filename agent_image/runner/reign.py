@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.shared_page import SharedPage
 from appliance.core import logs
@@ -22,19 +23,23 @@ LOOK_S = 0.05
 """Between looks at the page while it leads: a keeper that gives its seat up waits for the end of the loops."""
 IDLE_LOOK_S = 0.2
 """Between looks while it does not: what a reign begins with, the sweeps, is not urgent."""
-SWEEP_S = 1.0
+SWEEP_S, REST_S = 1.0, 0.05
+IDLE_SWEEPS = 5
+"""Seconds between the dispatcher's sweeps while nothing waits: what is queued meanwhile is told by a notice."""
 
 
 class Reign:
     """One primary's term after the other, as the keeper's page says."""
 
     def __init__(
-        self, page: SharedPage, ledger: TaskLedger, election: Election, announcer: Announcer, *, agent: str, boot: str
-    ) -> None:
+        self, page: SharedPage, ledger: TaskLedger, election: Election, announcer: Announcer, dispatcher: Dispatcher,
+        *, agent: str, boot: str,
+    ) -> None:  # fmt: skip
         self._page = page
         self._ledger = ledger
         self._election = election
         self._announcer = announcer
+        self._dispatcher = dispatcher
         self._agent = agent
         self._boot = boot
         self._deposed_of = 0
@@ -59,8 +64,8 @@ class Reign:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._watch(epoch, over), name="seat")
                 loops.create_task(self._fenced(self._say_who_leads, epoch), name="routing")
-                for step in (self._release_dead, self._wake_waiting, self._announce):
-                    loops.create_task(self._each_second(step, epoch, over), name=step.__name__)
+                loops.create_task(self._each_second(epoch, over), name="sweeps")
+                loops.create_task(self._dispatch(epoch, over), name="dispatch")
         finally:
             self._page.reigning = 0
             log.info("reign_ended", epoch=epoch)
@@ -69,14 +74,27 @@ class Reign:
         while self._holds(epoch):  # the page is memory of another process
             await beat(LOOK_S)
         over.set()
+        self._dispatcher.nudged.set()  # it rests on this one
 
-    async def _each_second(self, step: Step, epoch: int, over: asyncio.Event) -> None:
-        """Repeat a step, the first time at once. A step under way is waited for: its reply belongs to nobody else."""
+    async def _each_second(self, epoch: int, over: asyncio.Event) -> None:
+        """Sweep, the first time at once. A step under way is waited for: its reply belongs to nobody else."""
         while self._holds(epoch):
-            await self._fenced(step, epoch)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_S):
-                    await over.wait()
+            await self._fenced(self._sweep, epoch)
+            await _within(SWEEP_S, over)
+
+    async def _sweep(self, epoch: int) -> None:
+        steps = {"dead": self._release_dead, "waiting": self._wake_waiting, "unannounced": self._announce}
+        due = await self._ledger.sweeps_due(epoch)
+        await asyncio.gather(*(self._fenced(step, epoch) for name, step in steps.items() if due[name]))
+
+    async def _dispatch(self, epoch: int, over: asyncio.Event) -> None:
+        """Sweep each second while something waits, else seldom; on hints as soon as it has rested."""
+        while self._holds(epoch):
+            await self._fenced(self._dispatcher.sweep, epoch)
+            await _within(REST_S, over)
+            for _ in range(IDLE_SWEEPS):
+                if over.is_set() or await _within(SWEEP_S - REST_S, self._dispatcher.nudged) or self._dispatcher.due:
+                    break
 
     async def _fenced(self, step: Step, epoch: int) -> None:
         try:
@@ -103,3 +121,11 @@ class Reign:
         for row in await self._ledger.unannounced():
             if self._holds(epoch):
                 await self._announcer.announce(row)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Wait for an event, but not longer; whether it came."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

@@ -9,6 +9,8 @@ route               model, reason: who answers, and why not the preferred one
 token               text: the next piece
 snapshot            text: the turn's whole text so far; without a turn: events were missed, read the transcript again
 retrying            reason, delay_s: this try failed, another one follows
+plan                goal, children: a `/multi` turn's sub-agents, each with id, role, goal, after and how it stands
+child               one of them anew: state, agent, seconds, tokens, text, reason
 done                message_id, length, checksum and the answer's facts: what the page must equal
 cancelled, failed   the same for what was kept, and the reason
 waiting_for_store, store_back

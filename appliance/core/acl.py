@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from appliance.core.keys import Keys
+from appliance.core.records import PRIORITIES
 
 RedisUser = Literal["keeper", "runner", "control", "gateway", "operator", "metrics", "initialiser", "admin"]
 """`operator` is the command line; `admin` breaks the glass: it may do everything, and no program signs in as it."""
@@ -26,7 +27,10 @@ _KEEP = (
     "fcall function|load set del expire pexpire hset hincrby"
     " sadd srem srandmember zadd zcard zrem zscore zremrangebyscore"
 )
-_RUN = "fcall expire hset hsetnx xadd xrange xrevrange xread json.get json.set"
+_RUN = (
+    "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
+    " xgroup|create xreadgroup xautoclaim xack xdel"
+)
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.
 _MEASURE = "info xlen xinfo|groups xinfo|consumers slowlog|get slowlog|len"
 
@@ -41,7 +45,10 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     registry = (keys.generation, keys.epoch, keys.primary, keys.released, keys.agents, keys.agent("*"), keys.boot("*"))
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
-    agent, health, abort, config = (keys.channel(topic) for topic in ("agent", "health", "abort", "config"))
+    tasks = (*(keys.tasks(priority) for priority in PRIORITIES), keys.tasks_queued, keys.tasks_wake)
+    agent, health, abort, config, task = (
+        keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
+    )
     return {
         "keeper": _allow(
             f"{_SEE_REGISTRY} {_SEE_SERVER} {_HINTS} {_KEEP}",
@@ -49,7 +56,10 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             channels=[agent, health, config],
         ),
         "runner": _allow(
-            f"{_SEE_REGISTRY} {_HINTS} {_RUN}", write=conversations, read=registry, channels=[agent, abort]
+            f"{_SEE_REGISTRY} {_HINTS} {_RUN}",
+            write=[*conversations, *tasks],
+            read=registry,
+            channels=[agent, abort, task],
         ),
         "control": _allow(f"{_SEE_REGISTRY} info publish", read=registry, channels=[config]),
         "gateway": _allow(_SEE_REGISTRY, read=registry),

@@ -94,14 +94,10 @@ class ConversationEvents:
             entries: Any = await self._redis.data.xrange(self._keys.events(conversation), min=f"({stream_id}")
         return [_event(generation, entry_id, fields) for entry_id, fields in entries]
 
-    async def read(
-        self, positions: dict[str, str], wake: tuple[str, str]
-    ) -> dict[str, list[tuple[str, dict[str, str]]]]:
-        """Block up to a second for entries behind `positions` (stream key → id); `wake` = (boot, id) ends it early."""
-        boot, seen = wake
-        streams = {**positions, self._keys.wake(boot): seen}
+    async def read(self, positions: dict[str, str]) -> dict[str, list[tuple[str, dict[str, str]]]]:
+        """Block up to a second for entries behind `positions` (stream key → id)."""
         async with answering():
-            found = await self._redis.block.xread(streams, block=int(BLOCK_S * 1000))  # type: ignore[arg-type]
+            found = await self._redis.block.xread(positions, block=int(BLOCK_S * 1000))  # type: ignore[arg-type]
         return {name: [tuple(entry) for entry in entries] for name, entries in _pairs(found)}
 
     def stream(self, conversation: str) -> str:

@@ -15,7 +15,7 @@ from appliance.core.redis import Redis, answering
 log = logs.get("hints")
 PING_S = 5.0
 AGAIN_S = 0.25
-Topic = Literal["agent", "model", "abort", "config", "health"]
+Topic = Literal["agent", "model", "abort", "config", "health", "task"]
 
 
 async def publish(redis: Redis, topic: Topic, kind: str, **facts: object) -> None:

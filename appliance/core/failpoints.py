@@ -10,7 +10,8 @@ import time
 
 PLACES = frozenset({
     "before_cas", "after_cas", "after_install", "after_release", "in_release", "mid_drain",  # keeper
-    "before_commit", "after_commit_before_done_event",  # runner
+    "before_commit", "after_commit_before_done_event",  # runner, turns
+    "after_claim_before_ack", "after_commit_before_told",  # runner, tasks
 })  # fmt: skip
 ACTIONS = ("kill", "stop", "raise", "block")
 """SIGKILL or SIGSTOP this process, raise RuntimeError, or hold its event loop for BLOCK_S."""

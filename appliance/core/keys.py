@@ -79,6 +79,20 @@ class Keys:
         """JSON: working memory of a conversation."""
         return f"{self.prefix}session:{conversation}"
 
+    def tasks(self, priority: str) -> str:
+        """Stream of one priority: entries tell that a row waits for an agent."""
+        return f"{self.prefix}tasks:{priority}"
+
+    @property
+    def tasks_queued(self) -> str:
+        """Hash task → id of its entry in a stream: a row has one entry at most, however long it waits."""
+        return f"{self.prefix}tasks:queued"
+
+    @property
+    def tasks_wake(self) -> str:
+        """Stream of one entry: ends the blocking reads of agents that wait for tasks."""
+        return f"{self.prefix}tasks:wake"
+
     def channel(self, topic: str) -> str:
-        """Pub/sub channel of hints: agent, model, abort, config or health."""
+        """Pub/sub channel of hints: agent, model, abort, config, health or task."""
         return f"{self.prefix}events:{topic}"

@@ -55,6 +55,8 @@ AGENT_EPOCH = Gauge("nexus_agent_epoch", "The newest term this agent knows.", re
 AGENT_LOOP_LAG = Gauge("nexus_agent_loop_lag_seconds", "How late this agent's event loop was last.", registry=AGENT)
 TURNS_ACCEPTED = Counter("nexus_turns_accepted_total", "Turns committed by this edge.", ["route"], registry=AGENT)
 TURNS_ENDED = Counter("nexus_turns_total", "Turns that ended on this agent.", ["state"], registry=AGENT)
+TASKS_PUBLISHED = Counter("nexus_tasks_published_total", "Tasks put up here.", ["kind"], registry=AGENT)
+TASKS_ENDED = Counter("nexus_tasks_ended_total", "Tasks that ended on this agent.", ["kind", "state"], registry=AGENT)
 TURN_WAIT = Histogram(
     "nexus_turn_wait_seconds", "From the moment a turn could run to its claim.", buckets=_LONG, registry=AGENT
 )
@@ -85,6 +87,9 @@ for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
+TASKS_PUBLISHED.labels("sub_agent")
+for _state in ("done", "dead", "cancelled"):
+    TASKS_ENDED.labels("sub_agent", _state)
 
 # The gateway --------------------------------------------------------------------------------------------------------
 GATEWAY_UP = Gauge("nexus_gateway_up", "1 when nginx answers.", registry=GATEWAY)

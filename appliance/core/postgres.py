@@ -14,14 +14,18 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+import msgspec
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from appliance.core import cancellation
 from appliance.core.errors import Conflict, NotFound, Overloaded, StaleEpoch, StoreAway, StoreUnfit
 from appliance.core.settings import Settings
 
+set_json_dumps(msgspec.json.encode)
+set_json_loads(msgspec.json.decode)
 Row = dict[str, Any]
 Phase = Literal["pre", "post"]
 

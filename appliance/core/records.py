@@ -1,11 +1,13 @@
 """Frozen records that travel between rooms. Times are seconds; `_ms` says milliseconds; ids are text uuids."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
 DEFAULT_TENANT = "default"
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
 class Role(StrEnum):
@@ -143,6 +145,33 @@ class Turn(msgspec.Struct, frozen=True):
     tenant_id: str = DEFAULT_TENANT
     trace_id: str = ""
     cancel_requested: bool = False
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One attempt of a unit of work other than a turn, as it was claimed."""
+
+    id: str
+    kind: str
+    user_id: str
+    attempt: int
+    payload: dict[str, Any]
+    priority: Priority = "normal"
+    tenant_id: str = DEFAULT_TENANT
+    parent_id: str | None = None
+    conversation_id: str | None = None
+    fail_count: int = 0
+    crash_count: int = 0
+    trace_id: str = ""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a task ended: its state and result, or the reason why there is none."""
+
+    state: TaskState
+    result: dict[str, Any] | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    """From its last claim to its end."""
 
 
 class Accepted(msgspec.Struct, frozen=True):

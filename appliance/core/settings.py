@@ -79,6 +79,14 @@ class Settings(BaseSettings):
     """Turns one agent runs at a time; above it a turn waits, visibly queued."""
     cluster_max_queued: int = Field(default=1000, ge=1)
     """Turns that may wait in the whole cluster; above it a message is answered 429 with Retry-After."""
+    cluster_max_tasks: int = Field(default=20, ge=1, le=10_000)
+    """Tasks one agent runs at a time, beside its turns."""
+    cluster_max_queued_tasks: int = Field(default=10_000, ge=1)
+    """Tasks of one person that may wait; above it more are answered 429 with Retry-After."""
+    task_timeout: float = Field(default=600.0, gt=0)
+    """Seconds one try of a task may take."""
+    task_modules: str = ""
+    """Modules that bring kinds of tasks of your own, separated by commas."""
     cluster_heartbeat_interval: float = Field(default=BEAT_S, gt=0, le=60)
     """Seconds between heartbeats. Above 0.5 it is accepted and logged, but keepers beat at 0.5."""
     cluster_failure_threshold: int = Field(default=3, ge=1, le=20)

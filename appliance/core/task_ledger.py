@@ -10,7 +10,10 @@ from psycopg.types.json import Jsonb
 from appliance.core.errors import StaleAttempt, StaleEpoch
 from appliance.core.metrics import TURN_WAIT
 from appliance.core.postgres import Postgres, Row
-from appliance.core.records import Accepted, TaskState, Turn, User
+from appliance.core.records import Accepted, Task, TaskState, Turn, User
+
+ORCHESTRATE = "orchestrate"
+"""Role of a turn that publishes sub-agents."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -49,8 +52,11 @@ class TaskLedger:
         client_id: str,
         boot: str | None,
         create: bool = False,
+        role: str = "",
     ) -> Accepted:
         """Commit a message and its turn; with `boot` the turn is claimed for it in the same transaction.
+
+        A turn of role ORCHESTRATE is claimed by the primary only.
 
         Idempotent on `client_id`: the same message sent twice is one turn.
 
@@ -62,7 +68,7 @@ class TaskLedger:
             "accept_turn",
             tenant=user.tenant_id, user=user.id, conversation=conversation, create=create, client_id=client_id,
             text=text, task=uuid4(), message=uuid4(), trace=trace, boot=boot, deadline_s=self._deadline_s,
-            max_queued=self._max_queued,
+            max_queued=self._max_queued, role=role,
         )  # fmt: skip
         assert row is not None  # noqa: S101 - the function returns a row or raises
         turn = Turn(
@@ -72,9 +78,11 @@ class TaskLedger:
         )  # fmt: skip
         return Accepted(turn=turn, message_id=str(row["message_id"]), duplicate=row["duplicate"])
 
-    async def claim(self, boot: str, limit: int) -> list[Turn]:
-        """Take up to `limit` due turns for `boot`; none for a boot that is dead."""
-        rows = await self._postgres.rows("claim_turns", boot=boot, limit=limit, deadline_s=self._deadline_s)
+    async def claim(self, boot: str, limit: int, *, leads: bool = False) -> list[Turn]:
+        """Take up to `limit` due turns for `boot`, which `leads` if it is the primary's; none for one that is dead."""
+        rows = await self._postgres.rows(
+            "claim_turns", boot=boot, limit=limit, deadline_s=self._deadline_s, leads=leads
+        )
         for row in rows:
             TURN_WAIT.observe(row["waited_s"])
         return [turn_of(row) for row in rows]
@@ -84,7 +92,7 @@ class TaskLedger:
         row = await self._postgres.row("turn", task=turn_id)
         return turn_of(row) if row else None
 
-    async def begin_step(self, turn: Turn, boot: str, no: int, *, kind: str, name: str, input_text: str) -> Step:
+    async def begin_step(self, turn: Turn | Task, boot: str, no: int, *, kind: str, name: str, input_text: str) -> Step:
         """Write the intent of a call before it is made, under a key that every attempt shares.
 
         Raises:
@@ -99,7 +107,7 @@ class TaskLedger:
             raise StaleAttempt(turn=turn.id, attempt=turn.attempt)
         return Step(no=no, idem_key=row["idem_key"], done=row["state"] == "done", result=row["result"])
 
-    async def finish_step(self, turn: Turn, no: int, *, name: str, result: dict[str, Any], tokens: int) -> bool:
+    async def finish_step(self, turn: Turn | Task, no: int, *, name: str, result: dict[str, Any], tokens: int) -> bool:
         """Keep a call's result: a fact even after a release; False when a later attempt took the step over."""
         done = await self._postgres.value(
             "finish_step",
@@ -152,6 +160,10 @@ class TaskLedger:
         """Return this boot's running turns that are past their deadline."""
         return [str(row["id"]) for row in await self._postgres.rows("overdue", boot=boot)]
 
+    async def note_crash(self, boot: str) -> int:
+        """Suspect what `boot` runs: its runner died by itself. Returns how much of it is dead by that (7.6)."""
+        return int(await self._postgres.value("note_crash", boot=boot))
+
     async def bury(self, boot: str, reason: str) -> bool:
         """Record the moment of death of a boot (PROTOCOLS 7.3); False when it was recorded before."""
         return bool(await self._postgres.value("bury_boot", boot=boot, reason=reason))
@@ -171,6 +183,17 @@ class TaskLedger:
     async def is_dead(self, boot: str) -> bool:
         """Whether a boot has been declared dead: then it must not work on."""
         return bool(await self._postgres.value("boot_is_dead", boot=boot))
+
+    async def sweeps_due(self, epoch: int) -> dict[str, bool]:
+        """Return whether the primary of `epoch` has work of the dead to release, turns to wake, last words to say.
+
+        Raises:
+            StaleEpoch: another primary is in force.
+        """
+        row = await self._postgres.row("sweeps_due", epoch=epoch)
+        if row is None or not row["in_force"]:
+            raise StaleEpoch(epoch=epoch)
+        return {name: bool(row[name]) for name in ("dead", "waiting", "unannounced")}
 
     async def sweep_dead(self, epoch: int, boot: str) -> int:
         """Release running work of dead boots as the primary of `epoch`: the level-triggered net. Returns how much.

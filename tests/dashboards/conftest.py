@@ -20,7 +20,10 @@ from tests.cluster import Cluster, running_cluster
 from tests.waiting import wait_until
 
 TEST_WITHIN_S = 300
-MESSAGES = ("hello [[tokens=20 delay=5ms]]", "story [[tokens=60 delay=20ms]]", "broken [[status=400]]")
+MESSAGES = (
+    "hello [[tokens=20 delay=5ms]]", "story [[tokens=60 delay=20ms]]", "broken [[status=400]]",
+    "/multi Go\n- builder: build [[tokens=20 delay=5ms]]\n- reviewer (after builder): look [[tokens=5]]",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,7 +87,7 @@ async def _talk(cluster: Cluster, person: Client) -> None:
         with contextlib.suppress(httpx2.HTTPError, AssertionError, TimeoutError):
             conversation = await person.create()
             accepted = await person.send(conversation, MESSAGES[number % len(MESSAGES)])
-            if number % 5 == 4:
+            if number % 7 == 6:
                 await person.http.post(f"/api/v1/conversations/{conversation}/turns/{accepted['turn']}/cancel")
             await asyncio.wait_for(follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]), 20)
             await person.http.get("/control")

@@ -52,9 +52,9 @@ async def reader(cluster: Cluster) -> AsyncIterator[Reader]:
         yield Reader(http)
 
 
-async def test_somebody_new_gets_an_empty_page_with_three_examples(reader: Reader) -> None:
+async def test_somebody_new_gets_an_empty_page_with_four_examples(reader: Reader) -> None:
     page = await reader.read("/")
-    assert page.count('class="example"') == 3
+    assert page.count('class="example"') == 4
     assert "No conversation yet." in page
 
 

@@ -7,14 +7,19 @@ from uuid import uuid4
 
 import pytest
 
+from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm.router import build_router
+from agent_image.runner.tasks.board import Board
+from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import Parts
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.postgres import Postgres
 from appliance.core.records import Turn, User
 from appliance.core.redis import Redis
+from appliance.core.task_batches import TaskBatches
 from appliance.core.task_ledger import TaskLedger
+from appliance.core.task_stream import TaskStream
 from appliance.core.working_memory import WorkingMemory
 from tests.stores import Stores
 from tests.waiting import wait_until
@@ -28,15 +33,18 @@ class Watched(Intake):
     def __init__(self, stores: Stores, redis: Redis, postgres: Postgres) -> None:
         config = stores.settings()
         ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=100)
+        batches = TaskBatches(postgres, timeout_s=60, max_queued=100)
         memory = WorkingMemory(redis, postgres, ttl_s=60)
         self.may = False
         self.claimed: list[str] = []
         super().__init__(
             Parts(
                 agent="agent-1", boot=str(uuid4()), ledger=ledger, events=ConversationEvents(redis), memory=memory,
-                router=build_router(config), max_tokens=9,
+                router=build_router(config), max_tokens=9, batches=batches,
+                board=Board(redis, batches, Teller(redis, TaskStream(redis), lambda: None), lambda: 1),
+                isolation=Isolation(lambda: 0),
             ),
-            config, redis, lambda: self.may,
+            config, redis, lambda: self.may, lambda: False,
         )  # fmt: skip
         self._poll_s = NEVER_S
 

@@ -120,7 +120,7 @@ async def test_a_runner_may_do_all_that_conversations_need(
     async with answering():
         await redis.data.xadd(wake, {"n": "1"}, maxlen=4, approximate=False)
         await redis.data.expire(wake, 60)
-    assert set(await events.read({events.stream("c"): "0"}, ("boot", "0"))) == {events.stream("c"), wake}
+    assert set(await events.read({events.stream("c"): "0", wake: "0"})) == {events.stream("c"), wake}
     turn = Turn(id="turn", conversation_id="c", user_id="u", turn_no=1, attempt=1, text="Hi", state=TaskState.RUNNING)
     memory = WorkingMemory(redis, Postgres(stores.settings(), application="test"), ttl_s=60)
     await memory.remember(turn, (), "Hello", agent="a", model="m")

@@ -12,6 +12,8 @@ import pytest
 from psycopg.rows import tuple_row
 
 from agent_image.runner.reign import Reign
+from agent_image.runner.tasks.dispatcher import Dispatcher
+from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.shared_page import SharedPage
 from appliance.core import event_bus
@@ -24,7 +26,9 @@ from appliance.core.records import Role, TaskState, Turn, User
 from appliance.core.redis import Redis, new_generation
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings
+from appliance.core.task_batches import TaskBatches
 from appliance.core.task_ledger import Answer, TaskLedger
+from appliance.core.task_stream import TaskStream
 from tests.stores import Stores
 from tests.waiting import wait_until
 
@@ -40,7 +44,12 @@ class Primary:
         self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=100)
         self.election = Election(redis, postgres)
         announcer = Announcer(self.ledger, ConversationEvents(redis), "agent-p")
-        self.reign = Reign(self.page, self.ledger, self.election, announcer, agent="agent-p", boot=self.boot)
+        batches = TaskBatches(postgres, timeout_s=60, max_queued=100)
+        teller = Teller(redis, TaskStream(redis), lambda: None)
+        dispatcher = Dispatcher(self.boot, batches, teller, lambda: 20)
+        self.reign = Reign(
+            self.page, self.ledger, self.election, announcer, dispatcher, agent="agent-p", boot=self.boot
+        )
         self.loop = asyncio.create_task(self.reign.run())
 
     async def promote(self) -> int:

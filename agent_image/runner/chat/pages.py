@@ -10,7 +10,8 @@ from litestar.response import Redirect, Response
 
 from agent_image.runner.chat.markdown import to_html
 from agent_image.runner.chat.view import BLANK, turns_of
-from agent_image.runner.conversations import MAX_TEXT, MAX_TITLE, Conversations, Transcript
+from agent_image.runner.checked import MAX_TEXT, MAX_TITLE
+from agent_image.runner.conversations import Conversations, Transcript
 from appliance.core.errors import BadInput, NotFound, Overloaded, StoreAway, TooFewAgents
 from appliance.core.records import Conversation
 from appliance.web.protection import readable_form
@@ -22,6 +23,8 @@ EXAMPLES = (
     "Name three primary colours.",
     "Explain in two sentences what a lease is in a distributed system.",
     "Write a haiku about a server that does not mind dying.",
+    "/multi Is this haiku any good?\n- poet = builder: Write a haiku about a server\n"
+    "- critic = reviewer (after poet): Say what is good about it and what is not",
 )
 SEE_OTHER: Literal[303] = 303
 

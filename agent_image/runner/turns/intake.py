@@ -29,11 +29,15 @@ QUEUED_CHANNEL = "nexus_queued"
 class Intake:
     """The turns this runner runs now, and how it comes by new ones."""
 
-    def __init__(self, parts: Parts, settings: Settings, redis: Redis, may_claim: Callable[[], bool]) -> None:
+    def __init__(
+        self, parts: Parts, settings: Settings, redis: Redis, may_claim: Callable[[], bool], leads: Callable[[], bool]
+    ) -> None:
         self._parts = parts
         self._settings = settings
         self._redis = redis
         self._may_claim = may_claim
+        self.leads = leads
+        """Whether this agent is the primary, which alone orchestrates."""
         self._runs: dict[str, TurnRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reserved = 0
@@ -55,7 +59,7 @@ class Intake:
 
     def reserve(self) -> str | None:
         """Hold a slot for a turn that is just being accepted; return the boot to claim it for, or None when full."""
-        if self._closed or not self._may_claim() or self._free() <= 0:
+        if not self._may_look():
             return None
         self._reserved += 1
         return self._parts.boot
@@ -141,13 +145,13 @@ class Intake:
                 pass  # the poll behind the hint
 
     def _may_look(self) -> bool:
-        return self._free() > 0 and not self._closed and self._may_claim()
+        return self._free() > 0 and not self._closed and not self._parts.isolation.closed and self._may_claim()
 
     async def _claim(self, free: int) -> bool:
         """Claim up to so many turns and run them; False when the queue could not be looked at."""
         self._claiming = True
         try:
-            for turn in await self._parts.ledger.claim(self._parts.boot, free):
+            for turn in await self._parts.ledger.claim(self._parts.boot, free, leads=self.leads()):
                 self._start(turn)
         except StoreAway as error:
             log.warning("claim_failed", error=str(error))
@@ -157,8 +161,8 @@ class Intake:
         finally:
             self._claiming = False
 
-    async def hear_queued(self) -> None:
-        """Turn PostgreSQL's notices of queued work into a look at the queue."""
+    async def hear_queued(self, heard: Callable[[], None]) -> None:
+        """Turn PostgreSQL's notices of queued work into a look at the queue; `heard` is called as well."""
         while True:
             try:
                 async with postgres.listening(self._settings, QUEUED_CHANNEL) as connection:
@@ -167,6 +171,7 @@ class Intake:
                     while True:
                         if await postgres.notified(connection, within_s=5.0):
                             self._look.set()
+                            heard()
             except StoreAway as error:
                 log.warning("listen_failed", error=str(error))
             finally:

@@ -3,19 +3,24 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from agent_image.runner.isolation import TURN_WAITS_S, Isolation
 from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelRequest, Route, Router, Usage
+from agent_image.runner.multi.orchestration import Orchestration
+from agent_image.runner.multi.plan import is_multi
+from agent_image.runner.tasks.board import Board
 from agent_image.runner.turns.publisher import Publisher
 from appliance.core import failpoints, logs
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import ModelError, ModelSilent, StaleAttempt, StoreAway
 from appliance.core.metrics import ATTEMPTS_RESTARTED, FIRST_TOKEN, STALE_REFUSED, TURN_SECONDS, TURNS_ENDED
 from appliance.core.records import TaskState, Turn
+from appliance.core.task_batches import TaskBatches
 from appliance.core.task_ledger import Answer, Step, TaskLedger
 from appliance.core.working_memory import Said, WorkingMemory
 
@@ -38,6 +43,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     memory: WorkingMemory
     router: Router
     max_tokens: int
+    board: Board
+    batches: TaskBatches
+    isolation: Isolation
 
 
 def delay_after(error: ModelError, failed_before: int) -> float | None:
@@ -54,8 +62,9 @@ class TurnRun:
         self.turn = turn
         self._parts = parts
         self._publisher = Publisher(parts.events, parts.ledger, turn, parts.agent)
-        self._reader: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Any] | None = None
         self._why: Why | None = None
+        self._team: Orchestration | None = None
         self._route = Route(model="")
         self._finish = Finish(Usage(0, 0), "stop")
         self._started = time.monotonic()
@@ -65,7 +74,7 @@ class TurnRun:
         """End this attempt: stopped by its user, lost to another attempt, past its deadline, or drained."""
         self._why = self._why or why
         if self._reader is not None:
-            self._reader.cancel()  # it awaits the model only: no store's reply is ever left half read
+            self._reader.cancel()
 
     async def run(self) -> None:
         """Answer the turn and commit it, or leave it to whoever owns it now."""
@@ -74,19 +83,20 @@ class TurnRun:
             if self.turn.attempt > 1:
                 ATTEMPTS_RESTARTED.inc()
             past = await self._past()
-            await self._answer(past)
+            async with self._parts.isolation.of(self.turn.id, self.turn.crash_count, TURN_WAITS_S):
+                await self._answer(past)
         except StaleAttempt:
             STALE_REFUSED.inc()
             log.info("attempt_overtaken", turn=self.turn.id, attempt=self.turn.attempt)
 
     async def _answer(self, past: tuple[Said, ...]) -> None:
-        request = self._request(past)
-        step = await self._until_stores_answer(lambda: self._begin_step(request))
         try:
+            request = self._request(await self._prompt(past))
+            step = await self._until_stores_answer(lambda: self._begin_step(request))
             if step.done and step.result is not None:
                 self._replay(step.result)
             else:
-                await self._generate(request)
+                await self._endable(self._read(request))
                 await self._until_stores_answer(self._finish_step)
             await self._commit(self._answered(), past)
         except ModelError as error:
@@ -96,10 +106,17 @@ class TurnRun:
                 raise
             await self._ended_early(self._why)
 
-    def _request(self, past: tuple[Said, ...]) -> ModelRequest:
+    async def _prompt(self, past: tuple[Said, ...]) -> tuple[ChatMessage, ...]:
+        """Return what the model is told: the past and the message, or what sub-agents found."""
+        if is_multi(self.turn.text):
+            team = self._team = Orchestration(self.turn, self._parts.board, self._parts.batches, self._publisher.say)
+            return await self._until_stores_answer(lambda: self._endable(team.results()))
         said = [ChatMessage("user" if it.role == "user" else "assistant", it.text) for it in past]
+        return (*said, ChatMessage("user", self.turn.text))
+
+    def _request(self, messages: tuple[ChatMessage, ...]) -> ModelRequest:
         return ModelRequest(
-            messages=(*said, ChatMessage("user", self.turn.text)),
+            messages=messages,
             max_tokens=self._parts.max_tokens,
             idem_key=f"{self.turn.id}:{_STEP}",
             trace_id=self.turn.trace_id,
@@ -132,16 +149,18 @@ class TurnRun:
         self._first_token_ms = meta["ttft_ms"]
         self._publisher.token(result["text"])
 
-    async def _generate(self, request: ModelRequest) -> None:
-        self._reader = asyncio.create_task(self._read(request), name=f"model call of {self.turn.id}")
+    async def _endable(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what `end` may end at any moment, and what a later attempt ends."""
+        reader: asyncio.Task[T] = asyncio.create_task(work, name=f"work of {self.turn.id}")
+        self._reader = reader
         watch = asyncio.create_task(self._publisher.stale.wait())
         if self._why is not None:
-            self._reader.cancel()
+            reader.cancel()
         try:
-            await asyncio.wait((self._reader, watch), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reader, watch), return_when=asyncio.FIRST_COMPLETED)
             if self._publisher.stale.is_set():
                 self.end("lost")
-            await self._reader
+            return await reader
         finally:
             watch.cancel()
 
@@ -172,7 +191,7 @@ class TurnRun:
             "ttft_ms": self._first_token_ms, "total_ms": round((time.monotonic() - self._started) * 1000),
             "finish_reason": self._finish.finish_reason, "attempt": self.turn.attempt,
             "taken_over": self._publisher.taken_over,
-        }  # fmt: skip
+        } | ({"children": self._team.kept()} if self._team else {})  # fmt: skip
 
     def _answered(self) -> Answer:
         return Answer(TaskState.DONE, self._publisher.text, model=self._route.model, meta=self._meta())
@@ -213,6 +232,8 @@ class TurnRun:
 
     async def _ended_early(self, why: Why) -> None:
         text = self._publisher.text or None
+        if self._team and why in ("stopped", "deadline"):
+            await self._until_stores_answer(lambda: self._parts.batches.cancel_children(self.turn.id))
         if why == "stopped":
             await self._commit(
                 Answer(TaskState.CANCELLED, text, "stopped by its user", self._route.model, self._meta())

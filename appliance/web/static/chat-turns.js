@@ -1,6 +1,7 @@
 // The turns of a conversation on the page. Model text only ever becomes text nodes; rich text comes rendered and
 // sanitised from the server once the answer is committed.
 import { readUntilAnswered } from "./chat-fetch.js";
+import { showChild, showPlan } from "./chat-team.js";
 
 const OPENING = new Set(["accepted", "started", "attempt_restarted"]);
 const ENDING = new Set(["done", "cancelled", "failed"]);
@@ -98,6 +99,15 @@ export class Turns {
 
   route(event, item) {
     if (event.reason) work(item, event.reason);
+  }
+
+  plan(event, item) {
+    showPlan(item, event.children);
+    work(item, "Sub-agents are at work…");
+  }
+
+  child(event, item) {
+    showChild(item, event);
   }
 
   token(event, item) {

@@ -32,6 +32,18 @@ select exists(select 1 from boots where boot = %(boot)s::uuid and dead_at is not
 -- name: record_promotion
 select record_promotion(%(epoch)s, %(boot)s, %(elect_ms)s, %(promote_ms)s);
 
+-- name: sweeps_due
+-- What a primary would find to do, in one look: mostly nothing.
+select (select epoch from cluster_epoch where id = 1) = %(epoch)s as in_force,
+       exists(select 1 from tasks t join boots b on b.boot = t.owner_boot
+               where t.state = 'running' and b.dead_at is not null) as dead,
+       exists(select 1 from tasks w where w.state = 'waiting' and w.kind = 'conversation'
+               and not exists(select 1 from tasks b where b.conversation_id = w.conversation_id
+                               and b.state in ('queued', 'running') and b.kind = 'conversation')) as waiting,
+       exists(select 1 from tasks t where t.announced_at is null and t.kind = 'conversation'
+               and t.state in ('done', 'failed', 'dead', 'cancelled')
+               and t.state_at < now() - interval '1 second') as unannounced;
+
 -- name: sweep_dead
 select sweep_dead(%(epoch)s, %(boot)s);
 

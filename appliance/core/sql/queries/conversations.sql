@@ -35,7 +35,8 @@ select m.id, m.task_id, m.turn_no, m.role, m.text, m.agent_id, m.model, m.meta, 
 
 -- name: unfinished_turns
 select t.*, m.text as message from tasks t join messages m on m.task_id = t.id and m.role = 'user'
- where t.conversation_id = %(conversation)s and t.state in ('queued', 'running', 'waiting') order by t.turn_no;
+ where t.conversation_id = %(conversation)s and t.kind = 'conversation'
+   and t.state in ('queued', 'running', 'waiting') order by t.turn_no;
 
 -- name: ended_badly
 -- Turns of a conversation without an answer, so that the page can say why.

@@ -1,10 +1,10 @@
 -- name: accept_turn
 select * from accept_turn(%(tenant)s, %(user)s, %(conversation)s, %(create)s, %(client_id)s, %(text)s, %(task)s,
-  %(message)s, %(trace)s, %(boot)s, make_interval(secs => %(deadline_s)s), %(max_queued)s);
+  %(message)s, %(trace)s, %(boot)s, make_interval(secs => %(deadline_s)s), %(max_queued)s, %(role)s);
 
 -- name: claim_turns
 select t.*, m.text as message, extract(epoch from t.claimed_at - greatest(t.due_at, t.released_at))::float as waited_s
-  from claim_turns(%(boot)s, %(limit)s, make_interval(secs => %(deadline_s)s)) t
+  from claim_turns(%(boot)s, %(limit)s, make_interval(secs => %(deadline_s)s), %(leads)s) t
   join messages m on m.task_id = t.id and m.role = 'user'
   -- Asked four times a second by every agent: mostly there is nothing, and then no lock is taken and nothing written.
  where exists(select 1 from tasks q where q.state = 'queued' and q.due_at <= now() and q.kind = 'conversation');

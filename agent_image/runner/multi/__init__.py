@@ -1,0 +1,1 @@
+"""`/multi`: one question, several sub-agents, one answer (DESIGN 9)."""

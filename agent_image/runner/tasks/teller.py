@@ -1,0 +1,31 @@
+"""What others are told of tasks: that some wait, that some ended. Hints all; rows stand behind them."""
+
+from collections.abc import Callable, Sequence
+
+from appliance.core import event_bus, logs
+from appliance.core.errors import NoGeneration, StoreAway
+from appliance.core.redis import Redis
+from appliance.core.task_batches import Told
+from appliance.core.task_stream import TaskStream
+
+log = logs.get("tasks")
+
+
+class Teller:
+    """Tells, unless Redis is away: then the dispatcher's sweep and the waiters' poll make it good."""
+
+    def __init__(self, redis: Redis, stream: TaskStream, generation: Callable[[], str | None]) -> None:
+        self._redis = redis
+        self._stream = stream
+        self.generation = generation
+        """Returns the generation of Redis this runner knows of, None while it knows none."""
+
+    async def tell(self, generation: str | None, waiting: Sequence[Told], ended: Sequence[str] = ()) -> None:
+        """Say that rows stamped with `generation` wait, and that tasks ended."""
+        if ended:
+            await event_bus.publish(self._redis, "task", "ended", ids=ended)
+        if waiting and generation is not None:
+            try:
+                await self._stream.enqueue(generation, waiting)
+            except (StoreAway, NoGeneration) as error:
+                log.info("tasks_untold", tasks=len(waiting), error=str(error))

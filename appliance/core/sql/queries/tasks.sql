@@ -1,0 +1,59 @@
+-- name: submit_tasks
+select * from submit_tasks(%(tenant)s, %(user)s, %(parent)s, %(conversation)s, %(trace)s, %(gen)s, %(share)s,
+  %(ids)s::uuid[], %(kinds)s::text[], %(priorities)s::text[], %(payloads)s::jsonb[], %(keys)s::text[],
+  %(delays)s::float8[]);
+
+-- name: claim_tasks
+select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
+       trace_id, state
+  from claim_tasks(%(boot)s, %(ids)s::uuid[], make_interval(secs => %(deadline_s)s));
+
+-- name: commit_tasks
+select * from commit_tasks(%(boot)s, %(gen)s, %(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[],
+  %(results)s::jsonb[], %(reasons)s::text[]);
+
+-- name: fail_task
+select fail_task(%(task)s, %(attempt)s, %(boot)s, %(reason)s, make_interval(secs => %(delay_s)s), %(tries)s);
+
+-- name: ended_tasks
+select id, state, result, reason, coalesce(extract(epoch from state_at - claimed_at), 0)::float as seconds from tasks
+ where id = any(%(ids)s::uuid[]) and state in ('done', 'failed', 'dead', 'cancelled');
+
+-- name: sweep_undispatched
+select * from sweep_undispatched(%(epoch)s, %(boot)s, %(gen)s, %(share)s, %(limit)s);
+
+-- name: sweep_unclaimed
+select * from sweep_unclaimed(%(epoch)s, %(boot)s, %(gen)s, make_interval(secs => %(older_s)s), %(limit)s);
+
+-- name: tasks_running_of
+select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
+       trace_id, cancel_requested_at is not null as cancelled, deadline_at < clock_timestamp() as overdue
+  from tasks where owner_boot = %(boot)s and state = 'running' and kind <> 'conversation';
+
+-- name: open_tasks_of
+-- Counted up to the limit only.
+select count(*) from (
+  select 1 from tasks where user_id = %(user)s and state = 'queued' and kind <> 'conversation'
+                        and dispatched_gen is null limit %(limit)s) o;
+
+-- name: progress_of
+select t.id, t.state, coalesce(b.agent_id, '') as agent,
+       coalesce(extract(epoch from case when t.state = 'running' then clock_timestamp() else t.state_at end
+                                   - t.claimed_at), 0)::float as seconds
+  from tasks t left join boots b on b.boot = t.owner_boot where t.parent_id = %(parent)s;
+
+-- name: cancel_children
+-- The durable flag of those that run is polled by their agents each second.
+update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()),
+                 state = case when state = 'queued' then 'cancelled' else state end,
+                 reason = case when state = 'queued' then 'stopped by its user' else reason end,
+                 state_at = case when state = 'queued' then now() else state_at end
+ where parent_id = %(parent)s and state in ('queued', 'running');
+
+-- name: note_crash
+select note_crash(%(boot)s);
+
+-- name: any_untold
+select exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and dispatched_gen is null)
+    or exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
+               and dispatched_gen is not null and dispatched_gen <> %(gen)s);

@@ -1,0 +1,79 @@
+"""Streams that tell agents of waiting tasks (PROTOCOLS 7.2, 7.4, 7.5). The rows are the truth; an entry is a hint.
+
+What Redis loses here, the dispatcher's sweep tells again; what it tells twice, the row's claim refuses.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from appliance.core.errors import NoGeneration
+from appliance.core.records import PRIORITIES
+from appliance.core.redis import Redis, answering
+
+IDLE_MS = 1000
+"""An entry that was read and neither claimed nor dropped within this time is read by somebody else."""
+_GOLDEN = 0.618033988749895
+"""Its multiples, without the whole part, are spread evenly over 0 to 1 (Weyl's sequence)."""
+
+
+class Entry(NamedTuple):
+    """One entry of a stream: a task of this class (1 is the highest priority) waits, or did."""
+
+    rank: int
+    id: str
+    task: str
+
+
+class TaskStream:
+    """Tells of tasks, reads who waits, drops what was read."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        keys = redis.keys
+        self._streams = [keys.tasks(priority) for priority in PRIORITIES]
+        self._queued, self._wake = keys.tasks_queued, keys.tasks_wake
+        self._lot = 0.0
+
+    async def generation(self) -> str:
+        """Return the generation of Redis that is in force.
+
+        Raises:
+            StoreAway: Redis does not answer. NoGeneration: it is empty.
+        """
+        async with answering():
+            found = await self._redis.data.get(self._redis.keys.generation)
+        if not found:
+            raise NoGeneration
+        return str(found)
+
+    async def enqueue(self, generation: str, tasks: Sequence[tuple[str, str]]) -> int:
+        """Tell of (task, priority) rows that were stamped with `generation`; return how many had no entry yet.
+
+        Raises:
+            StoreAway, NoGeneration: nobody was told; the sweep tells them.
+        """
+        args: list[str | int | float | bytes] = [self._redis.keys.generation, generation]
+        for task, priority in tasks:
+            args += [PRIORITIES.index(priority) + 1, task]
+        return int(await self._redis.call("enqueue", [*self._streams, self._queued, self._wake], args))
+
+    async def fetch(self, consumer: str, count: int, *, left_behind: bool = False) -> list[Entry]:
+        """Read up to `count` entries of one stream, chosen 6 : 3 : 1; first those `left_behind` by others, if asked.
+
+        Raises:
+            StoreAway: Redis does not answer; entries whose reply was lost come again after IDLE_MS.
+        """
+        self._lot = (self._lot + _GOLDEN) % 1
+        idle_ms = IDLE_MS if left_behind else 0
+        found = await self._redis.call("fetch", self._streams, [consumer, count, self._lot, idle_ms])
+        return list(_entries(found))
+
+    async def drop(self, entries: Sequence[Entry]) -> None:
+        """Forget entries that were claimed, or whose rows are no longer queued; StoreAway when Redis is away."""
+        args: list[str | int | float | bytes] = [part for entry in entries for part in entry]
+        await self._redis.call("drop", [*self._streams, self._queued], args)
+
+
+def _entries(flat: list[Any]) -> Iterator[Entry]:
+    for at in range(0, len(flat), 3):
+        yield Entry(int(flat[at]), flat[at + 1], flat[at + 2])

@@ -1,0 +1,60 @@
+"""A task that kills or hangs its runner is dead at its third victim, and takes nobody with it (PROTOCOLS 7.6, F25)."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from appliance.core.records import TaskState
+from appliance.core.task_batches import Wanted
+from tests.boards import KINDS, Boarded, board_of
+from tests.cluster import Cluster, running_cluster
+
+SLOTS = 20
+
+
+@pytest.fixture(scope="module")
+async def two() -> AsyncIterator[Boarded[Cluster]]:
+    """Two whole agents, whose keepers see their runners die."""
+    settings = {"TASK_MODULES": KINDS, "CLUSTER_MAX_TASKS": str(SLOTS)}
+    async with running_cluster(2, **settings) as cluster, board_of(cluster, SLOTS, 2) as made:
+        yield made
+
+
+async def crashes_of(two: Boarded[Cluster], ids: tuple[str, ...]) -> list[int]:
+    async with two.cluster.sql() as sql:
+        query = "select crash_count from tasks where id = any(%s)"
+        return [row["crash_count"] for row in await (await sql.execute(query, [list(ids)])).fetchall()]
+
+
+@pytest.mark.timeout(150)
+async def test_a_task_that_kills_its_runner_is_dead_at_the_third_and_its_neighbours_are_not(
+    two: Boarded[Cluster],
+) -> None:
+    innocents = [Wanted("sleep", {"seconds": 1.5}) for _ in range(20)]
+    ids = await two.publish_all("ada", [Wanted("poison", {"after": 0.3}), *innocents])
+    culprit, *others = await two.results(ids, within_s=120)
+    assert (culprit.state, culprit.reason) == (TaskState.DEAD, "The agent that ran it died three times.")
+    assert {it.state for it in others} == {TaskState.DONE}
+    assert await crashes_of(two, ids[:1]) == [3]
+    assert max(await crashes_of(two, ids[1:])) <= 2
+
+
+@pytest.mark.timeout(150)
+async def test_a_task_that_hangs_its_runner_is_no_better(two: Boarded[Cluster]) -> None:
+    innocents = [Wanted("sleep", {"seconds": 1}) for _ in range(4)]
+    ids = await two.publish_all("ada", [Wanted("hang", {"seconds": 60}), *innocents])
+    culprit, *others = await two.results(ids, within_s=120)
+    assert culprit.state is TaskState.DEAD
+    assert {it.state for it in others} == {TaskState.DONE}
+
+
+async def test_an_agent_that_is_killed_whole_accuses_nobody(two: Boarded[Cluster]) -> None:
+    ids = await two.publish("sleep", 4, seconds=2)
+
+    await two.cluster.until_active(2)
+    for agent in ("agent-1", "agent-2"):
+        await two.cluster.kill(agent)
+        two.cluster.start_agent(agent)
+    found = await two.results(ids)
+    assert {it.state for it in found} == {TaskState.DONE}
+    assert set(await crashes_of(two, ids)) == {0}

@@ -1,0 +1,75 @@
+"""One sub-agent's task: a journaled model call, made once however often the task is tried."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from agent_image.runner.llm.openai import OpenAIClient
+from agent_image.runner.llm.router import Router
+from agent_image.runner.multi.sub_agent import KIND, SubAgent
+from appliance.core.errors import StaleAttempt
+from appliance.core.postgres import Postgres
+from appliance.core.records import Task, User
+from appliance.core.task_batches import TaskBatches, Wanted
+from appliance.core.task_ledger import TaskLedger
+from tests.fakes.models import FakeProvider
+from tests.stores import Stores
+
+
+class Desk:
+    """The ledger with one published sub-agent, and agents that take it."""
+
+    def __init__(self, stores: Stores, postgres: Postgres, provider: FakeProvider) -> None:
+        config = stores.settings(model_url=f"{provider.url}/v1")
+        self.postgres = postgres
+        self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=10)
+        self.batches = TaskBatches(postgres, timeout_s=60, max_queued=10)
+        self.router = Router([OpenAIClient(config.model_url, config, model="fake")], max_chars=10_000)
+
+    async def publish(self, goal: str) -> str:
+        row = await self.postgres.row("ensure_user", tenant="t", name="ada", role="operator")
+        assert row is not None
+        payload = {"role": "builder", "goal": goal, "question": "What?", "inputs": {"facts": "they are few"}}
+        published = await self.batches.submit(
+            User(id=str(row["id"]), name="ada", tenant_id="t"), [Wanted(KIND, payload)], generation=None, share=1
+        )
+        return published.ids[0]
+
+    async def take(self, id_: str) -> tuple[SubAgent, Task, str]:
+        """Claim it for a new boot; return that boot's agent, the attempt and the boot."""
+        boot = str(uuid4())
+        await self.ledger.register_boot(boot, "agent-1")
+        [task] = (await self.batches.claim(boot, [id_])).tasks
+        return SubAgent("agent-1", boot, self.ledger, self.router, max_tokens=20), task, boot
+
+
+@pytest.fixture
+async def desk(stores: Stores, postgres: Postgres, provider: FakeProvider) -> AsyncIterator[Desk]:
+    made = Desk(stores, postgres, provider)
+    yield made
+    await made.router.aclose()
+
+
+async def test_a_call_that_an_earlier_attempt_finished_is_replayed(desk: Desk, provider: FakeProvider) -> None:
+    id_ = await desk.publish("Build it [[tokens=3 word=once]]")
+    agent, first, boot = await desk.take(id_)
+    result = await agent(first)
+    assert result["text"] == "once1 once2 once3"
+    await desk.ledger.bury(boot, "it died before its commit")
+    await desk.ledger.release(boot, turns_only=False)
+    agent, second, _ = await desk.take(id_)
+    assert second.attempt == 2
+    assert await agent(second) == result
+    calls = [call for call in await provider.calls() if "word=once" in call["message"]]
+    assert [call["idem_key"] for call in calls] == [f"{id_}:1"]
+    assert "<result of='facts'>\nthey are few" in calls[0]["message"]
+
+
+async def test_an_attempt_that_lost_its_task_makes_no_call(desk: Desk, provider: FakeProvider) -> None:
+    id_ = await desk.publish("Build it [[word=never]]")
+    agent, first, boot = await desk.take(id_)
+    await desk.ledger.release(boot, turns_only=False)
+    with pytest.raises(StaleAttempt):
+        await agent(first)
+    assert not [call for call in await provider.calls() if "word=never" in call["message"]]

@@ -1,0 +1,171 @@
+"""The ledger of tasks in batches, on a real PostgreSQL (PROTOCOLS 7.2, 7.4, 7.6)."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import uuid4
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from appliance.core.errors import Overloaded, StaleAttempt, StaleEpoch
+from appliance.core.postgres import Postgres
+from appliance.core.records import Ended, Task, TaskState, User
+from appliance.core.task_batches import Done, Published, TaskBatches, Wanted
+from appliance.core.task_ledger import TaskLedger
+
+GEN = "g1"
+SHARE = 10
+
+
+class Books:
+    """The ledger, a boot that works and one that watches."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self.postgres = postgres
+        self.batches = TaskBatches(postgres, timeout_s=60, max_queued=1000)
+        self.turns = TaskLedger(postgres, turn_timeout_s=60, max_queued=1000)
+        self.boot, self.other = str(uuid4()), str(uuid4())
+
+    async def open(self) -> None:
+        for boot in (self.boot, self.other):
+            await self.turns.register_boot(boot, f"agent-{boot[:4]}")
+
+    async def user(self, name: str = "ada") -> User:
+        row = await self.postgres.row("ensure_user", tenant="t", name=name, role="operator")
+        assert row is not None
+        return User(id=str(row["id"]), name=name, tenant_id="t")
+
+    async def put_up(self, count: int = 1, *, of: str = "ada", share: int = SHARE, **more: object) -> Published:
+        wanted = [Wanted("nothing", {"n": n}, **more) for n in range(count)]  # type: ignore[arg-type]
+        return await self.batches.submit(await self.user(of), wanted, generation=GEN, share=share)
+
+    async def take(self, ids: Sequence[str], boot: str = "") -> list[Task]:
+        return list((await self.batches.claim(boot or self.boot, ids)).tasks)
+
+    async def lead(self) -> int:
+        """Make this boot the primary; return the epoch."""
+        epoch = await self.postgres.value(
+            "elect", agent="agent-1", boot=self.boot, voted=0, evidence=Jsonb({"kind": "first"})
+        )
+        return int(epoch)
+
+    async def sweep(self, epoch: int, generation: str = GEN) -> list[str]:
+        told = await self.batches.undispatched(epoch, self.boot, generation, share=SHARE, limit=100)
+        return [id_ for id_, _ in told]
+
+    async def end(self, *tasks: Task, boot: str = "", state: TaskState = TaskState.DONE) -> tuple[set[str], list[str]]:
+        """Commit; return which ended, and which are to be told of next."""
+        done = [Done(task, Ended(state, {"by": task.attempt})) for task in tasks]
+        committed = await self.batches.commit(boot or self.boot, GEN, done)
+        return set(committed.ended), [id_ for id_, _ in committed.told]
+
+
+@pytest.fixture
+async def books(postgres: Postgres) -> Books:
+    found = Books(postgres)
+    await found.open()
+    return found
+
+
+async def test_what_is_published_is_claimed_once_and_ends_once(books: Books) -> None:
+    published = await books.put_up(3)
+    assert [id_ for id_, _ in published.told] == list(published.ids)
+    taken = await asyncio.gather(books.take(published.ids), books.take(published.ids, books.other))
+    first, second = sorted(taken, key=len)
+    assert (len(first), len(second)) == (0, 3)
+    boot = books.boot if taken[0] is second else books.other
+    ended, _ = await books.end(*second, boot=boot)
+    assert ended == set(published.ids)
+    assert await books.end(*second, boot=boot) == (set(), []), "the second commit is refused"
+    found = await books.batches.ended(published.ids)
+    assert {it.state for it in found.values()} == {TaskState.DONE}
+
+
+async def test_a_key_used_twice_is_one_task(books: Books) -> None:
+    user = await books.user()
+    wanted = [Wanted("nothing", key="the same"), Wanted("nothing", key="another")]
+    first = await books.batches.submit(user, wanted, generation=GEN, share=SHARE)
+    again = await books.batches.submit(user, wanted, generation=GEN, share=SHARE)
+    assert again.ids == first.ids
+    assert again.told == ()
+
+
+async def test_a_dead_boot_claims_nothing_and_commits_nothing(books: Books) -> None:
+    published = await books.put_up(2)
+    [task, _] = await books.take(published.ids)
+    await books.turns.bury(books.boot, "it died")
+    assert await books.turns.release(books.boot, turns_only=False) == 2
+    assert await books.take(published.ids) == []
+    assert (await books.end(task))[0] == set()
+    again = await books.take(published.ids, books.other)
+    assert {it.attempt for it in again} == {2}
+
+
+async def test_only_a_share_of_a_person_s_tasks_is_told_and_the_rest_follow_as_these_end(books: Books) -> None:
+    published = await books.put_up(25)
+    assert len(published.told) == SHARE
+    more = await books.put_up(5)
+    assert more.told == (), "the share is full"
+    tasks = await books.take([id_ for id_, _ in published.told[:4]])
+    _, told = await books.end(*tasks)
+    assert len(told) == 4
+    assert set(told) <= set(published.ids), "the oldest first"
+
+
+async def test_another_person_s_share_is_their_own(books: Books) -> None:
+    await books.put_up(100)
+    assert len((await books.put_up(1, of="bob")).told) == 1
+
+
+async def test_a_failed_try_waits_and_the_third_is_dead(books: Books) -> None:
+    [id_] = (await books.put_up()).ids
+    for state in (TaskState.QUEUED, TaskState.QUEUED, TaskState.DEAD):
+        [task] = await books.take([id_])
+        assert await books.batches.fail(task, books.boot, reason="no", delay_s=0) is state
+        with pytest.raises(StaleAttempt):
+            await books.batches.fail(task, books.boot, reason="no", delay_s=0)
+    assert (await books.batches.ended([id_]))[id_].reason == "no"
+
+
+async def test_a_delayed_task_is_not_claimed_before_its_time(books: Books) -> None:
+    published = await books.put_up(1, delay_s=60.0)
+    assert published.told == ()
+    assert await books.take(published.ids) == []
+
+
+async def test_too_many_waiting_tasks_of_one_person_are_refused_to_that_person_only(books: Books) -> None:
+    books.batches = TaskBatches(books.postgres, timeout_s=60, max_queued=20)
+    await books.put_up(20 + SHARE)
+    with pytest.raises(Overloaded, match="your tasks"):
+        await books.put_up(1)
+    await books.put_up(1, of="bob")
+
+
+async def test_rows_told_to_another_redis_are_told_to_this_one(books: Books) -> None:
+    published, epoch = await books.put_up(5), await books.lead()
+    assert await books.sweep(epoch) == [], "this one knows them"
+    assert set(await books.sweep(epoch, "g2")) == set(published.ids)
+    assert await books.sweep(epoch, "g2") == []
+
+
+async def test_a_sweep_gives_everybody_a_share_and_not_more(books: Books) -> None:
+    many, one = await books.put_up(30, share=0), await books.put_up(1, of="bob", share=0)
+    assert (many.told, one.told) == ((), ())
+    swept, epoch = [], await books.lead()
+    swept = await books.sweep(epoch)
+    assert len(swept) == SHARE + 1
+    assert set(one.ids) <= set(swept)
+    assert await books.sweep(epoch) == []
+
+
+async def test_a_deposed_primary_sweeps_nothing(books: Books) -> None:
+    await books.put_up(3, share=0)
+    with pytest.raises(StaleEpoch):
+        await books.sweep(await books.lead() - 1)
+
+
+async def test_rows_whose_entry_may_be_lost_are_told_again_and_again(books: Books) -> None:
+    published, epoch = await books.put_up(3), await books.lead()
+    for older_s, expected in ((60.0, set[str]()), (0.0, set(published.ids)), (0.0, set(published.ids))):
+        told = await books.batches.unclaimed(epoch, books.boot, GEN, older_s=older_s, limit=10)
+        assert {id_ for id_, _ in told} == expected

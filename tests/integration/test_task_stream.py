@@ -1,0 +1,115 @@
+"""The streams that tell of tasks, on a real Redis, as the user that runners sign in as (PROTOCOLS 7.4, 7.5)."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from appliance.core.errors import NoGeneration
+from appliance.core.records import PRIORITIES
+from appliance.core.redis import Redis, new_generation
+from appliance.core.registry import Registry
+from appliance.core.task_stream import IDLE_MS, Entry, TaskStream
+from tests.stores import Stores
+from tests.waiting import wait_until
+
+
+class Streams:
+    """Two agents' views of the streams."""
+
+    def __init__(self, redis: Redis, generation: str) -> None:
+        self.redis = redis
+        self.generation = generation
+        self.stream = TaskStream(redis)
+
+    async def tell(self, *tasks: str, priority: str = "normal") -> int:
+        return await self.stream.enqueue(self.generation, [(task, priority) for task in tasks])
+
+    async def read(self, count: int = 10, *, by: str = "one", left_behind: bool = False) -> list[str]:
+        return [entry.task for entry in await self.stream.fetch(by, count, left_behind=left_behind)]
+
+
+@pytest.fixture
+async def streams(stores: Stores) -> AsyncIterator[Streams]:
+    prefix = f"tstream{uuid4().hex[:6]}:"
+    admin = Redis(stores.settings(redis_key_prefix=prefix))
+    redis = Redis(stores.settings("runner", redis_key_prefix=prefix))
+    generation = new_generation()
+    await Registry(admin).initialise(generation, 1)
+    yield Streams(redis, generation)
+    await admin.aclose()
+    await redis.aclose()
+
+
+async def test_a_row_has_one_entry_however_often_it_is_told_of(streams: Streams) -> None:
+    assert await streams.tell("a", "b") == 2
+    assert await streams.tell("b", "c") == 1
+    assert await streams.read() == ["a", "b", "c"]
+    assert await streams.read(by="two") == [], "each entry is read by one"
+
+
+async def test_what_was_dropped_may_be_told_of_again(streams: Streams) -> None:
+    await streams.tell("a")
+    entries = await streams.stream.fetch("one", 10)
+    await streams.stream.drop(entries)
+    assert await streams.tell("a") == 1
+    await streams.stream.drop(entries)
+    assert await streams.tell("a") == 0, "the new entry's mark is not that of the old one"
+    assert await streams.read() == ["a"]
+
+
+async def test_a_mark_without_its_entry_does_not_hide_a_row(streams: Streams) -> None:
+    """A Redis that came back with older data may know the one and not the other."""
+    await streams.redis.data.hset(streams.redis.keys.tasks_queued, "a", "1-1")
+    assert await streams.tell("a") == 1
+
+
+async def test_rows_stamped_for_another_generation_are_refused(streams: Streams) -> None:
+    with pytest.raises(NoGeneration):
+        await streams.stream.enqueue("another", [("a", "normal")])
+    assert await streams.read() == []
+
+
+async def test_what_was_read_and_not_dropped_comes_again_to_somebody_else(streams: Streams) -> None:
+    """Its reply was lost, or PostgreSQL was away, or the reader died."""
+    await streams.tell("a")
+    assert await streams.read() == ["a"]
+
+    async def found() -> list[str]:
+        return await streams.read(by="two", left_behind=True)
+
+    assert await streams.read(by="two", left_behind=True) == [], f"not within {IDLE_MS} ms"
+    assert await wait_until(found, of="the entry") == ["a"]
+
+
+async def test_under_load_the_classes_share_six_to_three_to_one(streams: Streams) -> None:
+    for priority in PRIORITIES:
+        await streams.tell(*(f"{priority}-{n}" for n in range(700)), priority=priority)
+    read = [task for _ in range(500) for task in await streams.read(1)]
+    shares = Counter(task.partition("-")[0] for task in read)
+    assert abs(shares["high"] - 300) <= 15, shares
+    assert abs(shares["normal"] - 150) <= 15, shares
+    assert shares["low"] >= 40, "at least 8 in a hundred (I15)"
+
+
+async def test_a_class_that_has_nothing_gives_its_turn_away(streams: Streams) -> None:
+    await streams.tell("a", priority="low")
+    assert await streams.read() == ["a"]
+
+
+async def test_a_stream_whose_head_is_old_counts_one_class_up(streams: Streams) -> None:
+    for priority, at in (("high", ""), ("low", "1-")):
+        for n in range(1, 301):
+            await streams.redis.data.xadd(
+                streams.redis.keys.tasks(priority), {"t": f"{priority}-{n}"}, id=f"{at}{n}" if at else "*"
+            )
+    read = [task for _ in range(200) for task in await streams.read(1)]
+    shares = Counter(task.partition("-")[0] for task in read)
+    assert abs(shares["low"] - 200 * 3 / 9) <= 10, shares
+
+
+async def test_an_entry_names_its_class(streams: Streams) -> None:
+    await streams.tell("a", priority="low")
+    [entry] = await streams.stream.fetch("one", 1)
+    assert entry == Entry(3, entry.id, "a")
