@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from appliance.core.keys import Keys
-from appliance.core.records import PRIORITIES
 
 RedisUser = Literal["keeper", "runner", "control", "gateway", "operator", "metrics", "initialiser", "admin"]
 """`operator` is the command line; `admin` breaks the glass: it may do everything, and no program signs in as it."""
@@ -45,7 +44,7 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     registry = (keys.generation, keys.epoch, keys.primary, keys.released, keys.agents, keys.agent("*"), keys.boot("*"))
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
-    tasks = (*(keys.tasks(priority) for priority in PRIORITIES), keys.tasks_queued, keys.tasks_wake)
+    tasks = (keys.tasks("*"),)
     agent, health, abort, config, task = (
         keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
     )
