@@ -108,9 +108,9 @@ async def _fail_over(cluster: Cluster) -> None:
     await cluster.until_active(3)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def prometheus() -> AsyncIterator[Prometheus]:
-    """Prometheus over a cluster that talks until the end of the tests; a failover lies behind it."""
+    """Prometheus over a cluster that talks until the end of these tests; a failover lies behind it."""
     if not shutil.which("prometheus"):
         pytest.skip("Prometheus is missing: apt install prometheus")
     folder = Path(tempfile.mkdtemp(prefix="nexus-prometheus-"))
