@@ -129,7 +129,7 @@ async def test_killing_the_primary_and_a_worker_changes_nothing_but_the_timeline
     """What had finished is not asked again; what had not is run by somebody else."""
     text = (
         "/multi Survive\n- early = researcher: Quick [[tokens=2 word=early]]\n"
-        "- late = researcher: Slow [[tokens=60 delay=30ms word=late]]\n"
+        "- late = researcher: Slow [[tokens=200 delay=40ms word=late]]\n"
         "- last = reviewer (after early, late): Both [[tokens=2 word=last]]"
     )
     conversation, accepted = await ask(person, text)
