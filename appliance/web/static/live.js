@@ -41,10 +41,26 @@ region.addEventListener("htmx:sse:error", (event) => {
   if (event.detail.status === 401) location.reload();
 });
 document.addEventListener("visibilitychange", () => { heard = tried = performance.now(); });
+// A stream that stays silent although the page can be had: then the page is read again, now and then, until it speaks.
+async function readAgain() {
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(SILENCE_MS) });
+    const page = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+    const now = page && page.querySelector("[data-live-region]");
+    if (now && performance.now() - heard > SILENCE_MS) region.replaceChildren(...now.childNodes);
+    if (now) htmx.process(region);
+  } catch {
+    // nobody answers at all: the sign says so already
+  }
+}
+
 setInterval(() => {
   const now = performance.now();
   if (document.hidden || now - heard < SILENCE_MS) return;
   const at = new Date(Date.now() - (now - heard)).toLocaleTimeString();
   show("lost", `connection lost: this is how it was at ${at}; trying again`);
-  if (now - tried > SILENCE_MS) reconnect();
+  if (now - tried > SILENCE_MS) {
+    reconnect();
+    if (now - heard > 2 * SILENCE_MS) readAgain();
+  }
 }, 500);
