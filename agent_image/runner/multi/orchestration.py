@@ -43,6 +43,11 @@ class Child(msgspec.Struct):
     text: str = ""
     reason: str = ""
 
+    @property
+    def ended(self) -> bool:
+        """Whether its task has, well or not."""
+        return TaskState(self.state).ended
+
     def facts(self) -> dict[str, Any]:
         """Return what an event and the answer's row keep of it."""
         return {"id": self.node.id, "role": self.node.role, "goal": self.node.goal, "after": self.node.after} | {
@@ -90,7 +95,7 @@ class Orchestration:
     ) -> dict[asyncio.Task[dict[str, Ended]], Child]:
         """Publish whoever may begin now; return all that is under way."""
         begun = {id_ for id_, child in self.children.items() if child.task}
-        settled = {id_ for id_, child in self.children.items() if child.state in ("done", "dead", "cancelled")}
+        settled = {id_ for id_, child in self.children.items() if child.ended}
         ready = self._plan.ready(settled, begun)
         for node, task in zip(ready, await self._publish(ready), strict=True):
             child = self.children[node.id]
@@ -138,9 +143,9 @@ class Orchestration:
 def _shows(child: Child, now: Progress) -> bool:
     """Take over what a row says; whether the page would see a difference."""
     child.seconds = round(now.seconds, 1)
-    if child.state in ("done", "dead", "cancelled") or (child.state, child.agent) == (now.state.value, now.agent):
+    if child.ended or now.state.ended:  # its result is shown, or about to be read
         return False
-    if now.state is not TaskState.RUNNING and now.state is not TaskState.QUEUED:
-        return False  # its result is about to be read
+    if (child.state, child.agent) == (now.state.value, now.agent):
+        return False
     child.state, child.agent = now.state.value, now.agent
     return True

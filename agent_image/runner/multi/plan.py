@@ -102,20 +102,12 @@ def _checked(plan: Plan) -> Plan:
 
 def _check_order(plan: Plan) -> None:
     """Refuse circles and chains that are too long, by taking away layer after layer what may begin."""
-    settled: set[str] = set()
-    for _ in range(MAX_DEPTH):
-        settled |= {node.id for node in plan.ready(settled, settled)}
-    left = [node.id for node in plan.nodes if node.id not in settled]
-    if not left:
-        return
-    if _layers_of(plan) is None:
-        raise BadInput(f"{', '.join(left)} wait for each other in a circle: none of them could begin.")
-    raise BadInput(f"{left[-1]} is more than {MAX_DEPTH} steps deep: let fewer sub-agents wait for each other.")
-
-
-def _layers_of(plan: Plan) -> int | None:
     settled, layers = set[str](), 0
     while ready := plan.ready(settled, settled):
         settled |= {node.id for node in ready}
         layers += 1
-    return layers if len(settled) == len(plan.nodes) else None
+        if layers > MAX_DEPTH:
+            deep = ready[-1].id
+            raise BadInput(f"{deep} is more than {MAX_DEPTH} steps deep: let fewer sub-agents wait for each other.")
+    if left := [node.id for node in plan.nodes if node.id not in settled]:
+        raise BadInput(f"{', '.join(left)} wait for each other in a circle: none of them could begin.")
