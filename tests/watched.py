@@ -28,15 +28,25 @@ async def turns_on(cluster: Cluster, person: Client, agent_id: str, count: int, 
         row = await cluster.postgres.row("turn", task=turn)
         if row is not None and str(row["owner_boot"]) == boot:
             reader = asyncio.create_task(follow_to_the_end(person, conversation, turn, accepted["cursor"]))
-            found.append((conversation, accepted, message, reader))
-        else:
-            await person.http.post(f"/api/v1/conversations/{conversation}/turns/{turn}/cancel")
-
-    async def all_there() -> bool:
-        return await streams_of(cluster, agent_id) >= count
-
-    await wait_until(all_there, of=f"{count} streams on {agent_id}")
+            if await is_followed_on(cluster, agent_id, len(found) + 1):
+                found.append((conversation, accepted, message, reader))
+                continue
+            reader.cancel()
+        await person.http.post(f"/api/v1/conversations/{conversation}/turns/{turn}/cancel")
     return found
+
+
+async def is_followed_on(cluster: Cluster, agent_id: str, streams: int) -> bool:
+    """Whether a stream more comes to an agent: nginx, told of one that is back, sends old connections another way."""
+
+    async def there() -> bool:
+        return await streams_of(cluster, agent_id) >= streams
+
+    try:
+        await wait_until(there, within_s=2, of=f"{streams} streams on {agent_id}")
+    except AssertionError:
+        return False
+    return True
 
 
 async def streams_of(cluster: Cluster, agent_id: str) -> int:
