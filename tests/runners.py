@@ -114,8 +114,8 @@ class Runners(Cluster):
         self.start_agent(agent_id)
 
         async def back() -> bool:
-            agent = await self.agent(agent_id)
-            return agent.status == "active" and f':{agent.port}"' in self.log_of("gateway")
+            agent = (await self.view()).agent(agent_id)
+            return agent is not None and agent.status == "active" and f':{agent.port}"' in self.log_of("gateway")
 
         await wait_until(back, of=f"{agent_id} behind the gateway")
 

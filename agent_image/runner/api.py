@@ -10,6 +10,7 @@ from litestar.response import Response, Stream
 
 from agent_image.runner.conversations import Conversations, Transcript
 from agent_image.runner.streams import EVENT_STREAM, as_sse, stream_of, until_turn_ends
+from appliance.core.approvals import Approval
 from appliance.core.records import Conversation, TaskState
 
 Service = NamedDependency[SkipValidation[Conversations]]
@@ -28,6 +29,12 @@ class NewMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
     client_id: str = ""
     create: bool = False
+
+
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /conversations/{id}/questions/{question}: one of the question's `choices`."""
+
+    answer: str
 
 
 class AcceptedMessage(msgspec.Struct, frozen=True):
@@ -97,6 +104,13 @@ class ConversationApi(Controller):
     ) -> dict[str, TaskState]:
         """Stop a turn."""
         return {"state": await conversations.cancel(request.user, conversation, turn)}
+
+    @post("/{conversation:str}/questions/{question:str}", operation_id="answer_question", status_code=200)
+    async def answer(
+        self, request: Request[Any, Any, Any], conversations: Service, conversation: str, question: str, data: Choice
+    ) -> Approval:
+        """Answer what a turn asks you; the first answer counts and comes back."""
+        return await conversations.answer(request.user, conversation, question, data.answer)
 
     @get("/{conversation:str}/events", operation_id="follow_conversation")
     async def events(

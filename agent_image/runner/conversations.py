@@ -1,6 +1,7 @@
 """What people do with conversations: one function each, shared by page, JSON API and sockets."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import msgspec
@@ -13,11 +14,13 @@ from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import last_word
 from appliance.core import event_bus, logs
+from appliance.core.approvals import Approval, Approvals
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import (
     BadInput,
     Conflict,
     Leaving,
+    NoAttempt,
     NotFound,
     StaleAttempt,
     StoreAway,
@@ -42,6 +45,8 @@ class Transcript(msgspec.Struct, frozen=True):
     unfinished: tuple[Turn, ...]
     ended_badly: tuple[Turn, ...]
     cursor: str
+    questions: tuple[Approval, ...] = ()
+    """What its user is asked now, the oldest first."""
 
 
 class Conversations:
@@ -52,6 +57,7 @@ class Conversations:
         redis: Redis,
         postgres: Postgres,
         ledger: TaskLedger,
+        approvals: Approvals,
         intake: Intake,
         hub: Hub,
         neighbours: Neighbours,
@@ -61,6 +67,7 @@ class Conversations:
         self._redis = redis
         self._postgres = postgres
         self._ledger = ledger
+        self._approvals = approvals
         self._intake = intake
         self._hub = hub
         self._neighbours = neighbours
@@ -137,6 +144,15 @@ class Conversations:
         await event_bus.publish(self._redis, "abort", "abort", turn=turn.id, conv_id=conversation)
         return state
 
+    async def answer(self, user: User, conversation: str, question: str, answer: str) -> Approval:
+        """Answer what a turn waits for; return the answer that counts: the first one. NotFound, BadInput."""
+        approval = await self._approvals.answer(user, _uuid(conversation), _uuid(question), answer)
+        ids = {"question": approval.id, "answer": approval.answer}
+        if turn := await self._ledger.turn(approval.task_id):
+            with suppress(StoreAway, StaleAttempt, NoAttempt):  # the next attempt's first event says the same
+                await self._events.append(turn.conversation_id, turn.id, turn.attempt, [("answered", ids)])
+        return approval
+
     async def _tell_cancelled(self, turn: Turn) -> None:
         """Tell open pages that a turn ended before it began; the sweep tells them if Redis is away now."""
         try:
@@ -202,6 +218,7 @@ class Conversations:
             unfinished=tuple(turn_of(row) for row in unfinished),
             ended_badly=tuple(turn_of(row) for row in badly),
             cursor=position,
+            questions=await self._approvals.open_in(conversation.id),
         )
 
     async def _position(self, conversation: str) -> str:

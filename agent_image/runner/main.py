@@ -21,6 +21,7 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router
 from agent_image.runner.multi import sub_agent
+from agent_image.runner.multi.spawn import spawner
 from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
@@ -28,11 +29,16 @@ from agent_image.runner.reign import Reign
 from agent_image.runner.streams import page_events, socket
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.wiring import Tasks
+from agent_image.runner.tools.running import Parts as ToolParts
+from agent_image.runner.tools.toolbox import Toolbox, fill
+from agent_image.runner.tools.web_fetch import fetcher
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.runner.turns.intake import Intake
+from agent_image.runner.turns.rounds import Asking
 from agent_image.runner.turns.turn import Parts
 from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
+from appliance.core.approvals import Approvals
 from appliance.core.clock import beat, monotonic
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.election import Election
@@ -75,18 +81,30 @@ class Runner:
         )
         helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
         kinds.provide(sub_agent.KIND, helper)
+        approvals = Approvals(self._postgres, within_s=config.approval_timeout)
+        tools = ToolParts(
+            agent=agent, boot=boot, box=self._toolbox(), ledger=self._ledger, approvals=approvals,
+            timeout_s=config.tool_timeout,
+        )  # fmt: skip
         parts = Parts(
             agent=agent,
             boot=boot,
             ledger=self._ledger,
             events=self._events,
             memory=WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl),
-            router=self._router,
-            max_tokens=config.model_max_tokens,
+            asking=Asking(
+                boot=boot,
+                ledger=self._ledger,
+                router=self._router,
+                max_tokens=config.model_max_tokens,
+                tools=tools,
+            ),
+            approvals=approvals,
             board=self._tasks.board,
             batches=self._tasks.batches,
             isolation=isolation,
         )
+        self._approvals = approvals
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
@@ -94,12 +112,21 @@ class Runner:
         self._reign = Reign(
             page,
             self._ledger,
+            approvals,
             Election(self._redis, self._postgres),
-            Announcer(self._ledger, self._events, agent),
+            Announcer(self._ledger, approvals, self._events, agent),
             self._tasks.dispatcher,
             agent=agent,
             boot=boot,
         )
+
+    def _toolbox(self) -> Toolbox:
+        """Return the tools of this runner: its own, and those that modules and packages bring."""
+        config = self._config
+        own = [spawner(self._tasks.board, within_s=config.task_timeout)]
+        if allowed := config.web_fetch_hosts():
+            own.append(fetcher(allowed, private=config.web_fetch_private))
+        return fill(filter(None, config.tool_modules.split(",")), own)
 
     def _may_claim(self) -> bool:
         """Whether this agent takes ordinary work now: a standby waits to be elected."""
@@ -157,6 +184,7 @@ class Runner:
             self._redis,
             self._postgres,
             self._ledger,
+            self._approvals,
             self._intake,
             self._hub,
             self._neighbours,

@@ -12,6 +12,7 @@ from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.shared_page import SharedPage
 from appliance.core import logs
+from appliance.core.approvals import Approvals
 from appliance.core.clock import beat, monotonic
 from appliance.core.election import Election
 from appliance.core.errors import StaleEpoch, StoreAway
@@ -32,11 +33,12 @@ class Reign:
     """One primary's term after the other, as the keeper's page says."""
 
     def __init__(
-        self, page: SharedPage, ledger: TaskLedger, election: Election, announcer: Announcer, dispatcher: Dispatcher,
-        *, agent: str, boot: str,
+        self, page: SharedPage, ledger: TaskLedger, approvals: Approvals, election: Election, announcer: Announcer,
+        dispatcher: Dispatcher, *, agent: str, boot: str,
     ) -> None:  # fmt: skip
         self._page = page
         self._ledger = ledger
+        self._approvals = approvals
         self._election = election
         self._announcer = announcer
         self._dispatcher = dispatcher
@@ -83,7 +85,10 @@ class Reign:
             await _within(SWEEP_S, over)
 
     async def _sweep(self, epoch: int) -> None:
-        steps = {"dead": self._release_dead, "waiting": self._wake_waiting, "unannounced": self._announce}
+        steps = {
+            "dead": self._release_dead, "waiting": self._wake_waiting, "unannounced": self._announce,
+            "expired": self._expire, "unasked": self._ask,
+        }  # fmt: skip
         due = await self._ledger.sweeps_due(epoch)
         await asyncio.gather(*(self._fenced(step, epoch) for name, step in steps.items() if due[name]))
 
@@ -121,6 +126,16 @@ class Reign:
         for row in await self._ledger.unannounced():
             if self._holds(epoch):
                 await self._announcer.announce(row)
+
+    async def _expire(self, epoch: int) -> None:
+        if expired := await self._approvals.sweep_expired(epoch, self._boot):
+            log.warning("questions_expired", questions=expired)
+
+    async def _ask(self, epoch: int) -> None:
+        """Say questions that may have gone unsaid."""
+        for approval, conversation, attempt in await self._approvals.unannounced():
+            if self._holds(epoch):
+                await self._announcer.ask(approval, conversation, attempt)
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

@@ -11,6 +11,9 @@ snapshot            text: the turn's whole text so far; without a turn: events w
 retrying            reason, delay_s: this try failed, another one follows
 plan                goal, children: a `/multi` turn's sub-agents, each with id, role, goal, after and how it stands
 child               one of them anew: state, agent, seconds, tokens, text, reason
+tool                no, name, input, state, agent, text, seconds: a call of a tool, anew each time it stands differently
+question            id, tool, input, about, choices, expires_at: the turn waits for its user's choice
+answered            question, answer: and goes on
 done                message_id, length, checksum and the answer's facts: what the page must equal
 cancelled, failed   the same for what was kept, and the reason
 waiting_for_store, store_back

@@ -21,7 +21,7 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from appliance.core import cancellation
-from appliance.core.errors import Conflict, NotFound, Overloaded, StaleEpoch, StoreAway, StoreUnfit
+from appliance.core.errors import BadInput, Conflict, NotFound, Overloaded, StaleEpoch, StoreAway, StoreUnfit
 from appliance.core.settings import Settings
 
 set_json_dumps(msgspec.json.encode)
@@ -33,7 +33,7 @@ WAIT_FOR_CONNECTION_S = 2.0
 """Less than the gateway's 3 s: the agent says itself that PostgreSQL is away, before it is taken for a frozen one."""
 _MIGRATION_LOCK = 0x6E657875  # "nexu"
 _OLDEST = 16
-_REFUSALS = {"NX404": NotFound, "NX409": Conflict, "NX429": Overloaded, "NXEPO": StaleEpoch}
+_REFUSALS = {"NX400": BadInput, "NX404": NotFound, "NX409": Conflict, "NX429": Overloaded, "NXEPO": StaleEpoch}
 _TROUBLES = {
     "53100": "PostgreSQL has no room left on its disk: make some, then try again",
     "53200": "PostgreSQL is out of memory",

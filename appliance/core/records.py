@@ -145,6 +145,10 @@ class Turn(msgspec.Struct, frozen=True):
     tenant_id: str = DEFAULT_TENANT
     trace_id: str = ""
     cancel_requested: bool = False
+    waits_for: str = ""
+    """`person` while a question to its user is open."""
+    answered: bool = False
+    """Whether it goes on because its user answered."""
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -85,6 +85,16 @@ class Settings(BaseSettings):
     """Tasks of one person that may wait; above it more are answered 429 with Retry-After."""
     task_timeout: float = Field(default=600.0, gt=0)
     """Seconds one try of a task may take."""
+    tool_modules: str = ""
+    """Python modules that bring tools of your own, separated by commas."""
+    tool_timeout: float = Field(default=60.0, gt=0)
+    """Seconds one call of a tool may take."""
+    approval_timeout: float = Field(default=86_400.0, gt=0)
+    """Seconds a person has to answer what a tool asks; then it is not called."""
+    web_fetch_allow: str = ""
+    """Hosts the tool web_fetch may read, separated by commas, `*` for any part of a name; empty: no such tool."""
+    web_fetch_private: bool = False
+    """Let web_fetch reach private networks."""
     task_modules: str = ""
     """Modules that bring kinds of tasks of your own, separated by commas."""
     cluster_heartbeat_interval: float = Field(default=BEAT_S, gt=0, le=60)
@@ -191,6 +201,10 @@ class Settings(BaseSettings):
         if why := broken_promise(self.cluster_election_timeout, worst_cases()):
             raise ValueError(f"cluster_election_timeout {why}")
         return self
+
+    def web_fetch_hosts(self) -> tuple[str, ...]:
+        """Return the patterns of hosts that web_fetch may read, in lower case."""
+        return tuple(filter(None, (it.strip().lower() for it in self.web_fetch_allow.split(","))))
 
     def model_names(self) -> tuple[str, ...]:
         """Return the models this agent may ask, in the order in which it asks them."""

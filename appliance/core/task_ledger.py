@@ -1,7 +1,7 @@
 """The ledger of work: one row a task, a turn is one (PROTOCOLS 7). Every change is one fenced statement."""
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
@@ -16,13 +16,24 @@ ORCHESTRATE = "orchestrate"
 """Role of a turn that publishes sub-agents."""
 
 
+Effect = Literal["pure", "idempotent", "side_effecting"]
+"""What a call changes outside: nothing; nothing more when it is made again with the same key; something each time."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """One journaled call; `result` is set when an earlier attempt finished it, then it is replayed, not repeated."""
 
     no: int
     idem_key: str
-    done: bool
+    state: Literal["intent", "done", "unknown"]
+    """`unknown`: it has side effects and was begun by `attempt`, and nobody can say what became of it."""
+    attempt: int
     result: dict[str, Any] | None
+
+    @property
+    def done(self) -> bool:
+        """Whether the result stands."""
+        return self.state == "done"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -92,7 +103,10 @@ class TaskLedger:
         row = await self._postgres.row("turn", task=turn_id)
         return turn_of(row) if row else None
 
-    async def begin_step(self, turn: Turn | Task, boot: str, no: int, *, kind: str, name: str, input_text: str) -> Step:
+    async def begin_step(
+        self, turn: Turn | Task, boot: str, no: int, *, kind: str, name: str, input_text: str,
+        effect: Effect = "pure", given: dict[str, Any] | None = None,
+    ) -> Step:  # fmt: skip
         """Write the intent of a call before it is made, under a key that every attempt shares.
 
         Raises:
@@ -101,11 +115,11 @@ class TaskLedger:
         row = await self._postgres.row(
             "begin_step",
             task=turn.id, attempt=turn.attempt, boot=boot, no=no, kind=kind, name=name, key=f"{turn.id}:{no}",
-            hash=hashlib.sha256(input_text.encode()).hexdigest(),
+            hash=hash_of(input_text), effect=effect, input=None if given is None else Jsonb(given),
         )  # fmt: skip
         if row is None:
             raise StaleAttempt(turn=turn.id, attempt=turn.attempt)
-        return Step(no=no, idem_key=row["idem_key"], done=row["state"] == "done", result=row["result"])
+        return Step(no, row["idem_key"], row["state"], row["attempt"], row["result"])
 
     async def finish_step(self, turn: Turn | Task, no: int, *, name: str, result: dict[str, Any], tokens: int) -> bool:
         """Keep a call's result: a fact even after a release; False when a later attempt took the step over."""
@@ -185,7 +199,8 @@ class TaskLedger:
         return bool(await self._postgres.value("boot_is_dead", boot=boot))
 
     async def sweeps_due(self, epoch: int) -> dict[str, bool]:
-        """Return whether the primary of `epoch` has work of the dead to release, turns to wake, last words to say.
+        """Return whether the primary of `epoch` has work of the dead to release, turns to wake, last words to say,
+        questions nobody answered in time, and questions nobody may have heard.
 
         Raises:
             StaleEpoch: another primary is in force.
@@ -193,7 +208,7 @@ class TaskLedger:
         row = await self._postgres.row("sweeps_due", epoch=epoch)
         if row is None or not row["in_force"]:
             raise StaleEpoch(epoch=epoch)
-        return {name: bool(row[name]) for name in ("dead", "waiting", "unannounced")}
+        return {name: bool(row[name]) for name in ("dead", "waiting", "unannounced", "expired", "unasked")}
 
     async def sweep_dead(self, epoch: int, boot: str) -> int:
         """Release running work of dead boots as the primary of `epoch`: the level-triggered net. Returns how much.
@@ -226,6 +241,11 @@ class TaskLedger:
         return int(await self._postgres.value("queued_before", task=turn_id) or 0)
 
 
+def hash_of(text: str) -> str:
+    """Return what a step's input, and a person's answer to it, is known by."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def turn_of(row: Row) -> Turn:
     """Return the record of a ledger row joined with its message."""
     return Turn(
@@ -234,4 +254,11 @@ def turn_of(row: Row) -> Turn:
         reason=row["reason"], crash_count=row["crash_count"], fail_count=row["fail_count"],
         owner_boot=str(row["owner_boot"]) if row["owner_boot"] else None, tenant_id=row["tenant_id"],
         trace_id=row["trace_id"], cancel_requested=row["cancel_requested_at"] is not None,
+        waits_for=row["waits_for"], answered=_was_answered(row),
     )  # fmt: skip
+
+
+def _was_answered(row: Row) -> bool:
+    """Whether a person's answer is why a turn goes on, and not the end of whoever ran it."""
+    answered, released = row["answered_at"], row["released_at"]
+    return answered is not None and (released is None or answered > released)

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from tests.fakes.dialects import Dialect
-from tests.fakes.script import ENDLESS_DELAY_S, Script, words
+from tests.fakes.dialects import Dialect, Ending
+from tests.fakes.script import ENDLESS_DELAY_S, Script, wanted, words
 
 
 class Wire(Protocol):
@@ -36,6 +36,10 @@ class Call(msgspec.Struct, kw_only=True):
     trace_id: str
     message: str
     messages: int
+    results: list[str]
+    """What came of tools since the message."""
+    tools: list[str]
+    """Names of the tools it was told of."""
     model: str
     max_tokens: int | None
     authorised: bool
@@ -54,7 +58,9 @@ class Answer:
     def __init__(self, wire: Wire, call: Call, script: Script, dialect: Dialect) -> None:
         self._wire, self._call, self._script, self._dialect = wire, call, script, dialect
         limit = None if script.endless else call.max_tokens
-        self._words = itertools.islice(words(script, call.message), limit)
+        self._wanted = wanted(script, call.results, call.tools)
+        said = () if self._wanted else words(script, call.message, call.results)
+        self._words = itertools.islice(said, limit)
         self._delay = script.delay or (ENDLESS_DELAY_S if script.endless else 0.0)
         self._asked = len(call.message.split())
         self._ends = {script.hang_after: self._hang, script.break_after: wire.cut}
@@ -96,8 +102,11 @@ class Answer:
 
     def _close(self) -> None:
         script, call = self._script, self._call
-        cut = not script.echo and script.tokens > call.tokens
-        self._wire.chunk(self._dialect.closing(self._asked, call.tokens, cut=cut))
+        cut = not (script.echo or script.quote or self._wanted) and script.tokens > call.tokens
+        if self._wanted:
+            self._wire.chunk(self._dialect.tool_call(f"provider_{len(call.results)}", *self._wanted))
+        reason: Ending = "length" if cut else "tool_calls" if self._wanted else "stop"
+        self._wire.chunk(self._dialect.closing(self._asked, call.tokens, reason))
         self._end()
 
     def _end(self) -> None:

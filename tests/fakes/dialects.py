@@ -1,10 +1,11 @@
 """The two ways to say the same answer over HTTP: OpenAI's and Anthropic's. Bytes in, bytes out, no I/O."""
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 encode = msgspec.json.encode
+Ending = Literal["stop", "length", "tool_calls"]
 
 
 class Dialect(Protocol):
@@ -16,7 +17,10 @@ class Dialect(Protocol):
     def word(self, text: str) -> bytes:
         """Return one streamed word."""
 
-    def closing(self, asked: int, said: int, *, cut: bool) -> bytes:
+    def tool_call(self, id_: str, name: str, arguments: str) -> bytes:
+        """Return one call of a tool, in several pieces."""
+
+    def closing(self, asked: int, said: int, reason: Ending) -> bytes:
         """Return what is streamed after the last word, with the usage."""
 
     def whole(self, text: str, asked: int, said: int, *, cut: bool) -> bytes:
@@ -49,9 +53,16 @@ class OpenAI:
         """Return one chunk."""
         return self._before + encode(text) + self._after
 
-    def closing(self, asked: int, said: int, *, cut: bool) -> bytes:
+    def tool_call(self, id_: str, name: str, arguments: str) -> bytes:
+        """Return the id and name, then the arguments in two halves."""
+        half = len(arguments) // 2
+        first = {"index": 0, "id": id_, "type": "function", "function": {"name": name, "arguments": ""}}
+        rest = [{"index": 0, "function": {"arguments": piece}} for piece in (arguments[:half], arguments[half:])]
+        return b"".join(self._chunk({"tool_calls": [call]}) for call in (first, *rest))
+
+    def closing(self, asked: int, said: int, reason: Ending) -> bytes:
         """Return the finish reason, the usage if it was asked for, and the end mark."""
-        parts = [self._chunk({}, "length" if cut else "stop")]
+        parts = [self._chunk({}, reason)]
         if self._usage:
             parts.append(b"data: " + encode({**self._frame, "choices": [], "usage": _usage(asked, said)}) + b"\n\n")
         return b"".join([*parts, b"data: [DONE]\n\n"])
@@ -98,9 +109,21 @@ class Anthropic:
         """Return one text delta."""
         return self._event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
 
-    def closing(self, asked: int, said: int, *, cut: bool) -> bytes:
+    def tool_call(self, id_: str, name: str, arguments: str) -> bytes:
+        """Return a block of its own, its input in two halves."""
+        half = len(arguments) // 2
+        block = {"type": "tool_use", "id": id_, "name": name, "input": {}}
+        start = self._event("content_block_start", index=1, content_block=block)
+        pieces = [
+            self._event("content_block_delta", index=1, delta={"type": "input_json_delta", "partial_json": piece})
+            for piece in (arguments[:half], arguments[half:])
+        ]
+        return b"".join([start, *pieces, self._event("content_block_stop", index=1)])
+
+    def closing(self, asked: int, said: int, reason: Ending) -> bytes:
         """Return the stop reason and the output tokens."""
-        delta = {"stop_reason": "max_tokens" if cut else "end_turn", "stop_sequence": None}
+        words = {"length": "max_tokens", "tool_calls": "tool_use", "stop": "end_turn"}
+        delta = {"stop_reason": words[reason], "stop_sequence": None}
         stop = self._event("content_block_stop", index=0)
         return (
             stop

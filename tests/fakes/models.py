@@ -185,6 +185,8 @@ def _call(headers: dict[str, str], body: dict[str, Any], message: str) -> Call:
         trace_id=headers.get("x-trace-id", ""),
         message=message[:MESSAGE_KEPT],
         messages=len(body.get("messages", [])),
+        results=_results(body),
+        tools=[tool.get("function", tool)["name"] for tool in body.get("tools", [])],
         model=str(body.get("model", "")),
         max_tokens=body.get("max_tokens"),
         authorised="authorization" in headers or "x-api-key" in headers,
@@ -193,9 +195,27 @@ def _call(headers: dict[str, str], body: dict[str, Any], message: str) -> Call:
 
 
 def _last_message(body: dict[str, Any]) -> str:
-    asked = [m["content"] for m in body.get("messages", []) if m.get("role") == "user"] or [""]
+    asked = [m["content"] for m in body.get("messages", []) if m.get("role") == "user" and not _are_results(m)] or [""]
     content = asked[-1]
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _are_results(message: dict[str, Any]) -> bool:
+    """Whether this is Anthropic's way to say what came of calls."""
+    content = message["content"]
+    return isinstance(content, list) and any(part.get("type") == "tool_result" for part in content)
+
+
+def _results(body: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    for message in body.get("messages", []):
+        if message["role"] == "tool":
+            found.append(message["content"])
+        elif _are_results(message):
+            found += [part["content"] for part in message["content"]]
+        elif message["role"] == "user":
+            found = []
+    return found
 
 
 async def serve(host: str, port: int, port_file: Path | None, model: str) -> None:

@@ -11,12 +11,14 @@ A directive is anything in double square brackets, words with or without a value
     hang            accept and never answer                 hang_after=N    stop sending after N words
     break_after=N   cut the connection after N words        end_after=N     end the answer early but politely
     error_after=N   say an error in the stream after N      garbage_after=N send something unreadable after N
+    tool=NAME:JSON  ask for this tool first (no blank in the JSON; at most `rounds` times, default 1), if it is offered
+    quote           answer with what came of the last tool call
     fail_times=N    the troubles above happen only the first N times this very message is asked
 """
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -43,6 +45,9 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     error_after: int | None = None
     garbage_after: int | None = None
     fail_times: int | None = None
+    tool: str = ""
+    rounds: int = 1
+    quote: bool = False
 
     def healthy(self) -> "Script":
         """Return this script without its troubles."""
@@ -53,6 +58,9 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
             word=self.word,
             echo=self.echo,
             endless=self.endless,
+            tool=self.tool,
+            rounds=self.rounds,
+            quote=self.quote,
         )
 
 
@@ -77,13 +85,22 @@ def _seconds(value: str) -> float:
     return float(value[:-2]) / 1000 if value.endswith("ms") else float(value.removesuffix("s"))
 
 
-def words(script: Script, message: str) -> Iterator[str]:
+def wanted(script: Script, results: Sequence[str], offered: Container[str]) -> tuple[str, str] | None:
+    """Return the tool to ask for now, with its arguments, or None."""
+    name, _, arguments = script.tool.partition(":")
+    return (name, arguments) if name in offered and len(results) < script.rounds else None
+
+
+def words(script: Script, message: str, results: Sequence[str] = ()) -> Iterator[str]:
     """Yield the pieces of the answer; joined without anything between they are the whole text."""
-    if script.echo:
+    said: Iterable[str]
+    if script.quote and results:
+        said = results[-1:]
+    elif script.echo:
         said = DIRECTIVE.sub("", message).split()
     else:
         numbers = itertools.count(1) if script.endless else range(1, script.tokens + 1)
-        said = (f"{script.word}{n}" for n in numbers)  # type: ignore[assignment]
+        said = (f"{script.word}{n}" for n in numbers)
     for n, word in enumerate(said):
         yield f" {word}" if n else word
 

@@ -11,8 +11,12 @@ from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm.router import build_router
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tasks.teller import Teller
+from agent_image.runner.tools.running import Parts as ToolParts
+from agent_image.runner.tools.toolbox import fill
 from agent_image.runner.turns.intake import Intake
+from agent_image.runner.turns.rounds import Asking
 from agent_image.runner.turns.turn import Parts
+from appliance.core.approvals import Approvals
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.postgres import Postgres
 from appliance.core.records import Turn, User
@@ -35,12 +39,16 @@ class Watched(Intake):
         ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=100)
         batches = TaskBatches(postgres, timeout_s=60, max_queued=100)
         memory = WorkingMemory(redis, postgres, ttl_s=60)
+        approvals = Approvals(postgres, within_s=60)
+        router = build_router(config)
+        tools = ToolParts(agent="agent-1", boot="", box=fill((), ()), ledger=ledger, approvals=approvals, timeout_s=9)
         self.may = False
         self.claimed: list[str] = []
         super().__init__(
             Parts(
                 agent="agent-1", boot=str(uuid4()), ledger=ledger, events=ConversationEvents(redis), memory=memory,
-                router=build_router(config), max_tokens=9, batches=batches,
+                asking=Asking(boot="", ledger=ledger, router=router, max_tokens=9, tools=tools), batches=batches,
+                approvals=approvals,
                 board=Board(redis, batches, Teller(redis, TaskStream(redis), lambda: None), lambda: 1),
                 isolation=Isolation(lambda: 0),
             ),

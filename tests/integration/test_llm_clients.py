@@ -70,6 +70,7 @@ async def answer(client: ModelClient, request: ModelRequest) -> tuple[str, Finis
         async for part in parts:
             if isinstance(part, Finish):
                 return text, part
+            assert isinstance(part, Chunk)
             text += part.text
     raise AssertionError("the stream ended without a Finish")
 

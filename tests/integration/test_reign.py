@@ -17,6 +17,7 @@ from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.shared_page import SharedPage
 from appliance.core import event_bus
+from appliance.core.approvals import Approvals
 from appliance.core.clock import monotonic
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.election import Election
@@ -43,12 +44,13 @@ class Primary:
         self.page, self.boot = SharedPage.create(), str(uuid4())
         self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=100)
         self.election = Election(redis, postgres)
-        announcer = Announcer(self.ledger, ConversationEvents(redis), "agent-p")
+        approvals = Approvals(postgres, within_s=60)
+        announcer = Announcer(self.ledger, approvals, ConversationEvents(redis), "agent-p")
         batches = TaskBatches(postgres, timeout_s=60, max_queued=100)
         teller = Teller(redis, TaskStream(redis), lambda: None)
         dispatcher = Dispatcher(self.boot, batches, teller, lambda: 20)
         self.reign = Reign(
-            self.page, self.ledger, self.election, announcer, dispatcher, agent="agent-p", boot=self.boot
+            self.page, self.ledger, approvals, self.election, announcer, dispatcher, agent="agent-p", boot=self.boot
         )
         self.loop = asyncio.create_task(self.reign.run())
 

@@ -52,16 +52,16 @@ async def desk(stores: Stores, postgres: Postgres, provider: FakeProvider) -> As
 
 
 async def test_a_call_that_an_earlier_attempt_finished_is_replayed(desk: Desk, provider: FakeProvider) -> None:
-    id_ = await desk.publish("Build it [[tokens=3 word=once]]")
+    id_ = await desk.publish("Build it [[tokens=3 word=replayed]]")
     agent, first, boot = await desk.take(id_)
     result = await agent(first)
-    assert result["text"] == "once1 once2 once3"
+    assert result["text"] == "replayed1 replayed2 replayed3"
     await desk.ledger.bury(boot, "it died before its commit")
     await desk.ledger.release(boot, turns_only=False)
     agent, second, _ = await desk.take(id_)
     assert second.attempt == 2
     assert await agent(second) == result
-    calls = [call for call in await provider.calls() if "word=once" in call["message"]]
+    calls = [call for call in await provider.calls() if "word=replayed" in call["message"]]
     assert [call["idem_key"] for call in calls] == [f"{id_}:1"]
     assert "<result of='facts'>\nthey are few" in calls[0]["message"]
 

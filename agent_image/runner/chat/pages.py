@@ -91,6 +91,14 @@ async def stop(request: Asked, conversations: Service, conversation: str) -> Red
     return Redirect(f"/c/{conversation}#end", status_code=SEE_OTHER)
 
 
+@post("/c/{conversation:str}/questions/{question:str}", include_in_schema=False)
+async def answer(request: Asked, conversations: Service, conversation: str, question: str) -> Redirect:
+    """Answer a question from a plain form."""
+    form = await readable_form(request)
+    await conversations.answer(request.user, conversation, question, form.get("answer", ""))
+    return Redirect(f"/c/{conversation}#end", status_code=SEE_OTHER)
+
+
 @post("/c/{conversation:str}/title", include_in_schema=False)
 async def rename(request: Asked, conversations: Service, conversation: str) -> Redirect:
     """Give a conversation another title."""
@@ -127,4 +135,4 @@ async def _chat(
     )
 
 
-CHAT_HANDLERS = [home, new, show, one_turn, transcript, send, stop, rename, delete]
+CHAT_HANDLERS = [home, new, show, one_turn, transcript, send, stop, answer, rename, delete]

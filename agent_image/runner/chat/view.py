@@ -3,6 +3,7 @@
 import msgspec
 
 from agent_image.runner.conversations import Transcript
+from appliance.core.approvals import Approval
 from appliance.core.records import Message, TaskState, Turn
 
 
@@ -15,6 +16,8 @@ class TurnView(msgspec.Struct, frozen=True):
     asked: str
     answer: Message | None
     reason: str
+    questions: tuple[Approval, ...] = ()
+    """What its user is asked now."""
 
     @property
     def unfinished(self) -> bool:
@@ -31,13 +34,18 @@ def turns_of(transcript: Transcript) -> list[TurnView]:
     answers = {message.turn_id: message for message in transcript.messages if message.role == "assistant"}
     rows: dict[str, Turn] = {turn.id: turn for turn in (*transcript.unfinished, *transcript.ended_badly)}
     return [
-        _view(message, rows.get(message.turn_id), answers.get(message.turn_id))
+        _view(
+            message,
+            rows.get(message.turn_id),
+            answers.get(message.turn_id),
+            tuple(it for it in transcript.questions if it.task_id == message.turn_id),
+        )
         for message in transcript.messages
         if message.role == "user"
     ]
 
 
-def _view(asked: Message, row: Turn | None, answer: Message | None) -> TurnView:
+def _view(asked: Message, row: Turn | None, answer: Message | None, questions: tuple[Approval, ...]) -> TurnView:
     return TurnView(
         id=asked.turn_id,
         turn_no=asked.turn_no,
@@ -45,4 +53,5 @@ def _view(asked: Message, row: Turn | None, answer: Message | None) -> TurnView:
         asked=asked.text,
         answer=answer,
         reason=row.reason if row else "",
+        questions=questions,
     )

@@ -7,6 +7,8 @@ from agent_image.runner.llm.base import (
     ModelClient,
     ModelRequest,
     Route,
+    ToolCall,
+    ToolSpec,
     Usage,
 )
 from agent_image.runner.llm.router import Router, build_router
@@ -19,6 +21,8 @@ __all__ = [
     "ModelRequest",
     "Route",
     "Router",
+    "ToolCall",
+    "ToolSpec",
     "Usage",
     "build_router",
 ]

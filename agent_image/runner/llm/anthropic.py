@@ -10,7 +10,7 @@ import httpx2
 import msgspec
 
 from agent_image.runner.llm import faults
-from agent_image.runner.llm.base import Chunk, Finish, ModelRequest, Usage, estimate
+from agent_image.runner.llm.base import ChatMessage, Chunk, Finish, ModelRequest, Part, ToolCall, Usage, estimate
 from appliance.core.errors import ModelError
 from appliance.core.settings import Settings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anthropic import APIStatusError, AsyncAnthropic
 
 OFFICIAL_URL = "https://api.anthropic.com"
-FINISH_REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
+FINISH_REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
 
 class ClaudeClient:
@@ -29,7 +29,7 @@ class ClaudeClient:
         self._settings = settings
         self._sdk: AsyncAnthropic | None = None
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk | Finish, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Part, None]:
         """Yield the answer and then one `Finish`; see `ModelClient`."""
         sdk = self._sdk or await self._connect()
         reading = _Reading()
@@ -42,6 +42,8 @@ class ClaudeClient:
                         yield Chunk(text)
             if not reading.finish_reason:
                 raise faults.broke(self.name)
+        for call in reading.calls:
+            yield call
         yield Finish(reading.usage or estimate(request, reading.pieces), reading.finish_reason)
 
     async def aclose(self) -> None:
@@ -66,9 +68,13 @@ class ClaudeClient:
         arguments: dict[str, Any] = {
             "model": self._settings.anthropic_model,
             "max_tokens": request.max_tokens,
-            "messages": [{"role": m.role, "content": m.text} for m in request.messages if m.role != "system"],
+            "messages": _messages(request),
             "extra_headers": {"Idempotency-Key": request.idem_key, "X-Trace-Id": request.trace_id},
         }
+        if request.tools:
+            arguments["tools"] = [
+                {"name": it.name, "description": it.description, "input_schema": it.parameters} for it in request.tools
+            ]
         return arguments | ({"system": system} if system else {})
 
     @contextmanager
@@ -103,6 +109,34 @@ class ClaudeClient:
         return faults.broke(self.name)
 
 
+def _messages(request: ModelRequest) -> list[dict[str, Any]]:
+    """Return messages in Anthropic's words: what came of calls is one message of the user's."""
+    said: list[dict[str, Any]] = []
+    for message in request.messages:
+        if message.role == "tool":
+            block = {"type": "tool_result", "tool_use_id": message.answers, "content": message.text}
+            if said and isinstance(said[-1]["content"], list) and said[-1]["role"] == "user":
+                said[-1]["content"].append(block)
+            else:
+                said.append({"role": "user", "content": [block]})
+        elif message.role != "system":
+            said.append({"role": message.role, "content": _blocks(message) if message.calls else message.text})
+    return said
+
+
+def _blocks(message: ChatMessage) -> list[dict[str, Any]]:
+    text = [{"type": "text", "text": message.text}] if message.text.strip() else []
+    calls = [{"type": "tool_use", "id": it.id, "name": it.name, "input": _object(it.arguments)} for it in message.calls]
+    return [*text, *calls]
+
+
+def _object(arguments: str) -> Any:
+    try:
+        return msgspec.json.decode(arguments or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}  # what was wrong with it is told by its result
+
+
 class _Reading:
     """Folds the events of one answer."""
 
@@ -110,6 +144,7 @@ class _Reading:
         self.finish_reason = ""
         self.usage: Usage | None = None
         self.pieces = 0
+        self.calls: list[ToolCall] = []
         self._asked = 0
 
     def feed(self, event: Any) -> str:
@@ -117,7 +152,12 @@ class _Reading:
         if event.type == "content_block_delta" and event.delta.type == "text_delta":
             self.pieces += 1
             return str(event.delta.text)
-        if event.type == "message_start":
+        if event.type == "content_block_start" and event.content_block.type == "tool_use":
+            self.calls.append(ToolCall(event.content_block.id, event.content_block.name, ""))
+        elif event.type == "content_block_delta" and event.delta.type == "input_json_delta":
+            call = self.calls[-1]
+            self.calls[-1] = ToolCall(call.id, call.name, call.arguments + event.delta.partial_json)
+        elif event.type == "message_start":
             self._asked = event.message.usage.input_tokens
         elif event.type == "message_delta":
             self.usage = Usage(self._asked, event.usage.output_tokens)

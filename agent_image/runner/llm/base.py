@@ -1,16 +1,34 @@
 """What a model client promises, and the records that go in and out of it."""
 
 from collections.abc import AsyncGenerator
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 
-class ChatMessage(msgspec.Struct, frozen=True):
-    """One message of the conversation as the model sees it."""
+class ToolSpec(msgspec.Struct, frozen=True):
+    """A tool as the model is told of it; `parameters` is a JSON schema of type object."""
 
-    role: Literal["system", "user", "assistant"]
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """What a model wants called; `arguments` is the JSON it wrote, right or wrong."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One message of the conversation as the model sees it. `tool` is what came of a call: of the id `answers`."""
+
+    role: Literal["system", "user", "assistant", "tool"]
     text: str
+    calls: tuple[ToolCall, ...] = ()
+    answers: str = ""
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
@@ -20,6 +38,7 @@ class ModelRequest(msgspec.Struct, frozen=True):
     max_tokens: int
     idem_key: str
     trace_id: str = ""
+    tools: tuple[ToolSpec, ...] = ()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -51,6 +70,9 @@ class Finish(msgspec.Struct, frozen=True):
     finish_reason: str
 
 
+Part = Chunk | ToolCall | Finish
+
+
 class ModelClient(Protocol):
     """One model at one provider."""
 
@@ -58,8 +80,8 @@ class ModelClient(Protocol):
     def name(self) -> str:
         """What people call it, for example `ollama/llama3`; may become more exact with the first call."""
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk | Finish, None]:
-        """Yield the answer and then one `Finish`; nothing is retried.
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Part, None]:
+        """Yield the answer, what it wants called, and then one `Finish`; nothing is retried.
 
         Closing the generator, or cancelling the task that reads it, ends the HTTP call at once. Leave a loop over it
         early only inside `contextlib.aclosing`.

@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 import msgspec
 
 from agent_image.runner.llm.anthropic import ClaudeClient
-from agent_image.runner.llm.base import Chunk, Finish, ModelClient, ModelRequest, Route, Usage, estimate
+from agent_image.runner.llm.base import Chunk, Finish, ModelClient, ModelRequest, Part, Route, Usage, estimate
 from agent_image.runner.llm.breaker import Breaker, next_model, why_not_preferred
 from agent_image.runner.llm.faults import in_the_middle, request_at_fault
 from agent_image.runner.llm.openai import OpenAIClient
@@ -17,7 +17,7 @@ from appliance.core.settings import Settings
 
 log = logs.get("models")
 
-Parts = AsyncGenerator[Chunk | Finish, None]
+Parts = AsyncGenerator[Part, None]
 
 
 class ModelState(msgspec.Struct, frozen=True):
@@ -53,8 +53,8 @@ class Router:
             for client, breaker in zip(self._clients, self._breakers, strict=True)
         )
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Route | Chunk | Finish, None]:
-        """Yield a `Route`, then the answer, then one `Finish`. Read it inside `contextlib.aclosing`.
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Route | Part, None]:
+        """Yield a `Route`, the answer, what it wants called, and one `Finish`. Read it inside `contextlib.aclosing`.
 
         Raises:
             ModelError: no model answers, the request is refused, or (`ModelBroke`) the answer ended in the middle.
@@ -63,9 +63,9 @@ class Router:
         name, room = self._clients[index].name, Room(self._max_chars, request.max_tokens)
         async with _counted(name, reason), aclosing(parts):
             yield Route(name, reason)
-            while isinstance(part, Chunk):
-                yield room.fit(part)
-                if room.full:
+            while not isinstance(part, Finish):
+                yield room.fit(part) if isinstance(part, Chunk) else part
+                if isinstance(part, Chunk) and room.full:
                     await parts.aclose()
                     part = Finish(estimate(request, room.pieces), "cut")
                 else:
@@ -79,7 +79,7 @@ class Router:
         for client in self._clients:
             await client.aclose()
 
-    async def _open(self, request: ModelRequest) -> tuple[int, Parts, Chunk | Finish, str]:
+    async def _open(self, request: ModelRequest) -> tuple[int, Parts, Part, str]:
         """Ask one model after the other until one says something."""
         failures: dict[int, ModelError] = {}
         while (index := next_model(self._breakers, failures, self._monotonic())) is not None:
@@ -98,7 +98,7 @@ class Router:
                 return index, parts, first, reason
         raise _all_failed(list(failures.values()))
 
-    async def _first(self, index: int, parts: Parts) -> Chunk | Finish:
+    async def _first(self, index: int, parts: Parts) -> Part:
         """Return the first part of a model's answer; what happens decides over its breaker."""
         self._became(index, self._breakers[index].asked())
         try:
@@ -117,7 +117,7 @@ class Router:
         self._breakers[index] = breaker
         MODEL_PAUSED.labels(self._clients[index].name).set(bool(breaker.retry_at))
 
-    async def _next(self, index: int, parts: Parts) -> Chunk | Finish:
+    async def _next(self, index: int, parts: Parts) -> Part:
         """Return the next part of an answer that was already begun."""
         try:
             return await anext(parts)

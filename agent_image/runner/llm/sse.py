@@ -4,18 +4,32 @@ from typing import Any
 
 import msgspec
 
-from agent_image.runner.llm.base import Chunk, Usage
+from agent_image.runner.llm.base import Chunk, ToolCall, Usage
 
 LINE_BYTES = 1024 * 1024
 """A longer line is no chat answer."""
+CALLS = 32
+"""More calls in one answer are none that anybody meant."""
 
 
 class Unreadable(Exception):
     """The stream is not what an OpenAI-compatible server sends."""
 
 
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct, gc=False):
+    index: int = 0
+    id: str | None = None
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
 class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -47,6 +61,12 @@ class ChatStream:
         self.over = False
         self.error: bytes | None = None
         self._rest = b""
+        self._calls: dict[int, list[str]] = {}
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """What the answer wants called, in its order, once it is complete."""
+        return tuple(ToolCall(*self._calls[index]) for index in sorted(self._calls))
 
     @property
     def complete(self) -> bool:
@@ -81,4 +101,17 @@ class ChatStream:
         if not frame.choices:
             return ""
         self.finish_reason = frame.choices[0].finish_reason or self.finish_reason
-        return frame.choices[0].delta.content or ""
+        delta = frame.choices[0].delta
+        if delta.tool_calls:
+            self._gather(delta.tool_calls)
+        return delta.content or ""
+
+    def _gather(self, calls: list[_Call]) -> None:
+        """Add the pieces of calls: the first one of each has its id and name, the rest of its arguments follows."""
+        for call in calls:
+            whole = self._calls.setdefault(call.index, ["", "", ""])
+            whole[0] = call.id or whole[0]
+            whole[1] = call.function.name or whole[1]
+            whole[2] += call.function.arguments or ""
+            if len(self._calls) > CALLS or len(whole[2]) > LINE_BYTES:
+                raise Unreadable

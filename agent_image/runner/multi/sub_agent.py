@@ -59,8 +59,8 @@ class SubAgent:
 def messages_of(payload: dict[str, Any]) -> tuple[ChatMessage, ...]:
     """Return what a sub-agent's model is told; what others found is quoted, as data."""
     found = "".join(quoted(name, text) for name, text in payload["inputs"].items())
-    asked = f"{payload['goal']}\n\nThis is part of a larger question: {payload['question']}{found}"
-    return ChatMessage("system", ROLES[payload["role"]]), ChatMessage("user", asked)
+    larger = f"\n\nThis is part of a larger question: {payload['question']}" if payload["question"] else ""
+    return ChatMessage("system", ROLES[payload["role"]]), ChatMessage("user", f"{payload['goal']}{larger}{found}")
 
 
 def quoted(name: str, text: str) -> str:

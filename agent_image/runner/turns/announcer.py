@@ -1,9 +1,10 @@
-"""The last event of a turn whose owner died after its commit (PROTOCOLS 8.2)."""
+"""The event of a turn whose owner died after a commit: its last one (PROTOCOLS 8.2), or its question."""
 
 from typing import Any
 
 from agent_image.runner.turns.turn import last_word
 from appliance.core import logs
+from appliance.core.approvals import Approval, Approvals
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import StaleAttempt
 from appliance.core.postgres import Row
@@ -16,8 +17,9 @@ log = logs.get("runner")
 class Announcer:
     """Says what went unsaid."""
 
-    def __init__(self, ledger: TaskLedger, events: ConversationEvents, agent: str) -> None:
+    def __init__(self, ledger: TaskLedger, approvals: Approvals, events: ConversationEvents, agent: str) -> None:
         self._ledger = ledger
+        self._approvals = approvals
         self._events = events
         self._agent = agent
 
@@ -30,6 +32,15 @@ class Announcer:
             await self._ledger.announced(turn, attempt, TaskState(row["state"]))
         except StaleAttempt:
             log.info("announcement_overtaken", turn=turn)
+
+    async def ask(self, approval: Approval, conversation: str, attempt: int) -> None:
+        """Append one of `Approvals.unannounced`, then stamp it."""
+        try:
+            await self._events.open_attempt(conversation, approval.task_id, attempt, agent=self._agent)
+            await self._events.append(conversation, approval.task_id, attempt, [("question", approval.facts())])
+            await self._approvals.announced(approval.id)
+        except StaleAttempt:
+            log.info("question_overtaken", turn=approval.task_id)
 
 
 def _missing_word(row: Row) -> tuple[str, dict[str, Any]]:

@@ -42,9 +42,9 @@ class Publisher:
         """Make this attempt the one that speaks; raises StaleAttempt when a later one does."""
         turn = self._turn
         kind = "started" if turn.attempt == 1 else "attempt_restarted"
-        first = (kind, {"agent": self._agent, "turn_no": turn.turn_no, "text": turn.text})
+        first = (kind, {"agent": self._agent, "turn_no": turn.turn_no, "text": turn.text, "answered": turn.answered})
         opened = await self._open("open", first)
-        if turn.attempt > 1:
+        if turn.attempt > 1 and not turn.answered:
             self.taken_over = {"from": opened.agent_before, "gap_ms": max(0, opened.gap_ms)}
 
     async def _open(self, mode: Literal["open", "resume"], first: Pair) -> Opened:

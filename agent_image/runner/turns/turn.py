@@ -4,24 +4,26 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from agent_image.runner.isolation import TURN_WAITS_S, Isolation
-from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelRequest, Route, Router, Usage
+from agent_image.runner.llm import ChatMessage
 from agent_image.runner.multi.orchestration import Orchestration
 from agent_image.runner.multi.plan import is_multi
 from agent_image.runner.tasks.board import Board
+from agent_image.runner.tools.running import Asked
 from agent_image.runner.turns.publisher import Publisher
+from agent_image.runner.turns.rounds import Asking, Rounds
 from appliance.core import failpoints, logs
+from appliance.core.approvals import Approval, Approvals
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import ModelError, ModelSilent, StaleAttempt, StoreAway
-from appliance.core.metrics import ATTEMPTS_RESTARTED, FIRST_TOKEN, STALE_REFUSED, TURN_SECONDS, TURNS_ENDED
+from appliance.core.metrics import ATTEMPTS_RESTARTED, STALE_REFUSED, TURN_SECONDS, TURNS_ENDED
 from appliance.core.records import TaskState, Turn
 from appliance.core.task_batches import TaskBatches
-from appliance.core.task_ledger import Answer, Step, TaskLedger
+from appliance.core.task_ledger import Answer, TaskLedger
 from appliance.core.working_memory import Said, WorkingMemory
 
 log = logs.get("runner")
@@ -30,7 +32,6 @@ Why = Literal["stopped", "lost", "deadline", "drained"]
 RETRY_DELAYS_S = (1.0, 5.0)
 """Back-off of failed tries; after the last one the turn fails visibly (PROTOCOLS 7.6: three tries)."""
 _STORE_RETRY_S = 0.25
-_STEP = 1
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +42,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     ledger: TaskLedger
     events: ConversationEvents
     memory: WorkingMemory
-    router: Router
-    max_tokens: int
+    asking: Asking
     board: Board
     batches: TaskBatches
+    approvals: Approvals
     isolation: Isolation
 
 
@@ -65,10 +66,8 @@ class TurnRun:
         self._reader: asyncio.Task[Any] | None = None
         self._why: Why | None = None
         self._team: Orchestration | None = None
-        self._route = Route(model="")
-        self._finish = Finish(Usage(0, 0), "stop")
         self._started = time.monotonic()
-        self._first_token_ms = 0
+        self._rounds = Rounds(turn, parts.asking, self._publisher, self, self._started)
 
     def end(self, why: Why) -> None:
         """End this attempt: stopped by its user, lost to another attempt, past its deadline, or drained."""
@@ -79,7 +78,7 @@ class TurnRun:
     async def run(self) -> None:
         """Answer the turn and commit it, or leave it to whoever owns it now."""
         try:
-            await self._until_stores_answer(self._publisher.open)
+            await self.patiently(self._publisher.open)
             if self.turn.attempt > 1:
                 ATTEMPTS_RESTARTED.inc()
             past = await self._past()
@@ -91,14 +90,10 @@ class TurnRun:
 
     async def _answer(self, past: tuple[Said, ...]) -> None:
         try:
-            request = self._request(await self._prompt(past))
-            step = await self._until_stores_answer(lambda: self._begin_step(request))
-            if step.done and step.result is not None:
-                self._replay(step.result)
-            else:
-                await self._endable(self._read(request))
-                await self._until_stores_answer(self._finish_step)
+            await self._rounds.run(await self._prompt(past))
             await self._commit(self._answered(), past)
+        except Asked as asked:
+            await self._wait_for_a_person(asked.approval)
         except ModelError as error:
             await self._failed(error)
         except asyncio.CancelledError:
@@ -106,50 +101,25 @@ class TurnRun:
                 raise
             await self._ended_early(self._why)
 
+    async def _wait_for_a_person(self, approval: Approval) -> None:
+        """Say what is asked; the row is nobody's already, and the answer queues it (DESIGN 12)."""
+        self._publisher.say("question", **approval.facts())
+        await self._publisher.drain()
+        if not self._publisher.stale.is_set():
+            await self._quietly(lambda: self._parts.approvals.announced(approval.id))
+
     async def _prompt(self, past: tuple[Said, ...]) -> tuple[ChatMessage, ...]:
         """Return what the model is told: the past and the message, or what sub-agents found."""
         if is_multi(self.turn.text):
             team = self._team = Orchestration(self.turn, self._parts.board, self._parts.batches, self._publisher.say)
-            return await self._until_stores_answer(lambda: self._endable(team.results()))
+            return await self.patiently(lambda: self.endable(team.results()))
         said = [ChatMessage("user" if it.role == "user" else "assistant", it.text) for it in past]
         return (*said, ChatMessage("user", self.turn.text))
 
-    def _request(self, messages: tuple[ChatMessage, ...]) -> ModelRequest:
-        return ModelRequest(
-            messages=messages,
-            max_tokens=self._parts.max_tokens,
-            idem_key=f"{self.turn.id}:{_STEP}",
-            trace_id=self.turn.trace_id,
-        )
-
     async def _past(self) -> tuple[Said, ...]:
-        return await self._until_stores_answer(lambda: self._parts.memory.recall(self.turn))
+        return await self.patiently(lambda: self._parts.memory.recall(self.turn))
 
-    async def _begin_step(self, request: ModelRequest) -> Step:
-        text = "\n".join(f"{message.role}: {message.text}" for message in request.messages)
-        return await self._parts.ledger.begin_step(
-            self.turn, self._parts.boot, _STEP, kind="model", name="", input_text=text
-        )
-
-    async def _finish_step(self) -> bool:
-        usage = self._finish.usage
-        return await self._parts.ledger.finish_step(
-            self.turn,
-            _STEP,
-            name=self._route.model,
-            result={"text": self._publisher.text, "meta": self._meta()},
-            tokens=usage.input_tokens + usage.output_tokens,
-        )
-
-    def _replay(self, result: dict[str, Any]) -> None:
-        """Use the answer an earlier attempt completed: the model is not called, nor paid, twice."""
-        meta = result["meta"]
-        self._route = Route(model=meta["model"], reason=meta["reason"])
-        self._finish = Finish(Usage(meta["input_tokens"], meta["output_tokens"]), meta["finish_reason"])
-        self._first_token_ms = meta["ttft_ms"]
-        self._publisher.token(result["text"])
-
-    async def _endable(self, work: Coroutine[Any, Any, T]) -> T:
+    async def endable(self, work: Coroutine[Any, Any, T]) -> T:
         """Do what `end` may end at any moment, and what a later attempt ends."""
         reader: asyncio.Task[T] = asyncio.create_task(work, name=f"work of {self.turn.id}")
         self._reader = reader
@@ -164,45 +134,20 @@ class TurnRun:
         finally:
             watch.cancel()
 
-    async def _read(self, request: ModelRequest) -> None:
-        async with aclosing(self._parts.router.stream(request)) as parts:
-            async for part in parts:
-                match part:
-                    case Chunk():
-                        self._note_first_token()
-                        self._publisher.token(part.text)
-                    case Route():
-                        self._route = part
-                        self._publisher.say("route", model=part.model, reason=part.reason)
-                    case Finish():
-                        self._finish = part
-
-    def _note_first_token(self) -> None:
-        if not self._first_token_ms:
-            seconds = time.monotonic() - self._started
-            self._first_token_ms = max(1, round(seconds * 1000))
-            FIRST_TOKEN.observe(seconds)
-
     def _meta(self) -> dict[str, Any]:
-        usage = self._finish.usage
         return {
-            "agent": self._parts.agent, "model": self._route.model, "reason": self._route.reason,
-            "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
-            "ttft_ms": self._first_token_ms, "total_ms": round((time.monotonic() - self._started) * 1000),
-            "finish_reason": self._finish.finish_reason, "attempt": self.turn.attempt,
-            "taken_over": self._publisher.taken_over,
+            "agent": self._parts.agent, **self._rounds.facts(), "attempt": self.turn.attempt,
+            "total_ms": round((time.monotonic() - self._started) * 1000), "taken_over": self._publisher.taken_over,
         } | ({"children": self._team.kept()} if self._team else {})  # fmt: skip
 
     def _answered(self) -> Answer:
-        return Answer(TaskState.DONE, self._publisher.text, model=self._route.model, meta=self._meta())
+        return Answer(TaskState.DONE, self._publisher.text, model=self._rounds.route.model, meta=self._meta())
 
     async def _commit(self, answer: Answer, past: tuple[Said, ...] = ()) -> None:
         """Commit first, then tell (PROTOCOLS 8.2): what the page shows at `done` is what the row holds."""
         parts = self._parts
         failpoints.reach("before_commit")
-        message = await self._until_stores_answer(
-            lambda: parts.ledger.end(self.turn, parts.boot, answer, agent=parts.agent)
-        )
+        message = await self.patiently(lambda: parts.ledger.end(self.turn, parts.boot, answer, agent=parts.agent))
         failpoints.reach("after_commit_before_done_event")
         TURNS_ENDED.labels(answer.state).inc()
         TURN_SECONDS.observe(time.monotonic() - self._started)
@@ -226,21 +171,21 @@ class TurnRun:
         self._publisher.say("retrying", reason=error.detail, delay_s=delay_s)
         await self._publisher.drain()
         await self._quietly(self._publisher.let_go)
-        return await self._until_stores_answer(
+        return await self.patiently(
             lambda: self._parts.ledger.retry(self.turn, self._parts.boot, reason=error.detail, delay_s=delay_s)
         )
 
     async def _ended_early(self, why: Why) -> None:
         text = self._publisher.text or None
-        if self._team and why in ("stopped", "deadline"):
-            await self._until_stores_answer(lambda: self._parts.batches.cancel_children(self.turn.id))
+        if (self._team or self._rounds.called) and why in ("stopped", "deadline"):
+            await self.patiently(lambda: self._parts.batches.cancel_children(self.turn.id))
         if why == "stopped":
             await self._commit(
-                Answer(TaskState.CANCELLED, text, "stopped by its user", self._route.model, self._meta())
+                Answer(TaskState.CANCELLED, text, "stopped by its user", self._rounds.route.model, self._meta())
             )
         elif why == "deadline":
             await self._commit(
-                Answer(TaskState.FAILED, text, "The answer took too long.", self._route.model, self._meta())
+                Answer(TaskState.FAILED, text, "The answer took too long.", self._rounds.route.model, self._meta())
             )
         elif why == "drained":
             # The next attempt calls nobody lost: this agent lets go by itself.
@@ -248,7 +193,7 @@ class TurnRun:
             await self._quietly(self._publisher.let_go)
         # lost or drained: the row is, or will be, another attempt's; nothing is written to it here.
 
-    async def _until_stores_answer(self, step: Callable[[], Awaitable[T]]) -> T:
+    async def patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a fenced step until the stores answer (PROTOCOLS 6.5): same attempt, so repeating is safe."""
         while True:
             try:

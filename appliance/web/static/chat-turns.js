@@ -2,6 +2,7 @@
 // sanitised from the server once the answer is committed.
 import { readUntilAnswered } from "./chat-fetch.js";
 import { showChild, showPlan } from "./chat-team.js";
+import { closeQuestions, showQuestion, showTool } from "./chat-tools.js";
 
 const OPENING = new Set(["accepted", "started", "attempt_restarted"]);
 const ENDING = new Set(["done", "cancelled", "failed"]);
@@ -88,6 +89,11 @@ export class Turns {
   }
 
   attempt_restarted(event, item) {
+    closeQuestions(item);
+    if (event.answered) {
+      this.begin(item, `${event.agent} goes on…`);
+      return;
+    }
     const partial = textOf(item).textContent;
     const gap = (Math.max(0, event.gap_ms) / 1000).toFixed(1);
     const line = !event.from || event.from === event.agent
@@ -108,6 +114,22 @@ export class Turns {
 
   child(event, item) {
     showChild(item, event);
+  }
+
+  tool(event, item) {
+    showTool(item, event);
+    if (event.state === "running") work(item, `${event.name} is at work…`);
+  }
+
+  question(event, item) {
+    item.dataset.state = "waiting";
+    showQuestion(item, event, this.conversation);
+    work(item, "Waiting for your choice…");
+  }
+
+  answered(event, item) {
+    closeQuestions(item);
+    work(item, "Going on…");
   }
 
   token(event, item) {

@@ -112,6 +112,14 @@ function stop(turn) {
     .finally(() => say("sending", ""));
 }
 
+function answer(form, button) {
+  for (const it of form.querySelectorAll("button")) it.disabled = true;
+  post(`questions/${form.dataset.question}`, { answer: button.value }, (why) => say("sending", `${why} Your choice is sent again…`))
+    .then(() => form.remove())
+    .catch((error) => say("refused", error.message))
+    .finally(() => say("sending", ""));
+}
+
 function keepDraft(value) {
   try {
     localStorage.setItem(draft(), JSON.stringify(value));
@@ -167,8 +175,9 @@ text.addEventListener("input", () => {
 document.addEventListener("keydown", (event) => event.key === "Escape" && stop(turns.unfinished()[0]?.dataset.turn));
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.matches(".stop, .again")) return;
+  if (!form.matches(".stop, .again, .question")) return;
   event.preventDefault();
+  if (form.matches(".question")) return answer(form, event.submitter);
   if (form.matches(".stop")) stop(form.closest(".turn").dataset.turn);
   else send(form.elements.text.value);
 });

@@ -38,8 +38,11 @@ select (select epoch from cluster_epoch where id = 1) = %(epoch)s as in_force,
        exists(select 1 from tasks t join boots b on b.boot = t.owner_boot
                where t.state = 'running' and b.dead_at is not null) as dead,
        exists(select 1 from tasks w where w.state = 'waiting' and w.kind = 'conversation'
-               and not exists(select 1 from tasks b where b.conversation_id = w.conversation_id
-                               and b.state in ('queued', 'running') and b.kind = 'conversation')) as waiting,
+               and not exists(select 1 from tasks b where b.conversation_id = w.conversation_id and b.kind = 'conversation'
+                               and (b.state in ('queued', 'running') or b.waits_for = 'person'))) as waiting,
+       exists(select 1 from approvals a where a.answer is null and a.expires_at < clock_timestamp()) as expired,
+       exists(select 1 from approvals a where a.answer is null and a.announced_at is null
+               and a.asked_at < clock_timestamp() - interval '1 second') as unasked,
        exists(select 1 from tasks t where t.announced_at is null and t.kind = 'conversation'
                and t.state in ('done', 'failed', 'dead', 'cancelled')
                and t.state_at < now() - interval '1 second') as unannounced;

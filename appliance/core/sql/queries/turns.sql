@@ -20,7 +20,8 @@ select retry_turn(%(task)s, %(attempt)s, %(boot)s, %(reason)s, make_interval(sec
 select cancel_turn(%(tenant)s, %(user)s, %(task)s);
 
 -- name: begin_step
-select * from begin_step(%(task)s, %(attempt)s, %(boot)s, %(no)s, %(kind)s, %(name)s, %(key)s, %(hash)s);
+select * from begin_step(%(task)s, %(attempt)s, %(boot)s, %(no)s, %(kind)s, %(name)s, %(key)s, %(hash)s,
+  %(effect)s, %(input)s);
 
 -- name: finish_step
 -- A result is a fact: accepted from the attempt that wrote the intent while it still is one, even after a release.
