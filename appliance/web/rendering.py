@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from litestar import Request
 from litestar.response import Response
@@ -28,7 +29,8 @@ def environment(folders: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
     )
     made.globals["static"] = static_url
-    made.filters |= {"ms": milliseconds, "span": span, "size": size, "spark": spark, "count": "{:,}".format}
+    made.filters |= {"ms": milliseconds, "span": span, "size": size, "spark": spark, "count": "{:,}".format,
+                     "plain_json": plain_json}  # fmt: skip
     return made
 
 
@@ -82,6 +84,11 @@ def _look() -> str:
     for path in sorted(STATIC.rglob("*.*")):
         whole.update(path.read_bytes())
     return whole.hexdigest()[:10]
+
+
+def plain_json(value: object) -> str:
+    """Return a value as JSON to be read, not to be put into a script: escaped like any other text."""
+    return msgspec.json.encode(value).decode()
 
 
 def milliseconds(value: float) -> str:

@@ -147,7 +147,9 @@ async def test_a_finished_call_is_replayed_when_its_agent_dies(
 
     async def answering() -> bool:
         return any(
-            call["results"] and call["tokens"] > 20 for call in await provider.calls() if "once [[tool" in call["message"]
+            call["results"] and call["tokens"] > 20
+            for call in await provider.calls()
+            if "once [[tool" in call["message"]
         )
 
     await wait_until(answering, of="the answer after the call")
