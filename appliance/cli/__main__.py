@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from appliance.cli.chat import chat
+from appliance.cli.chat import answer, chat
 from appliance.cli.common import HOME, HomeOption, home_at, out
 from appliance.cli.demo import failover_demo
 from appliance.cli.doctor import doctor
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    up, down, status, logs, doctor, chat, link, history, drain, switchover, pause, resume, failover_demo,
+    up, down, status, logs, doctor, chat, answer, link, history, drain, switchover, pause, resume, failover_demo,
 ):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 # So that -1 is answered like any other number that cannot be.

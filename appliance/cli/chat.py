@@ -1,6 +1,7 @@
 """`nexus chat`: ask from the terminal."""
 
 import asyncio
+import json
 import sys
 from typing import Annotated, Any
 
@@ -43,7 +44,37 @@ async def _chat(place: Place, text: str, conversation: str) -> None:
                 if event["type"] not in ("lost", "connected"):
                     patience.spoke()
                 printer.show(event)
+                if event["type"] == "question":
+                    await _choose(talk, event)
+                    patience.spoke()
     out.print(f"conversation {talk.conversation}", style="dim", markup=False)
+
+
+async def _choose(talk: Talk, question: dict[str, Any]) -> None:
+    """Ask at a terminal; elsewhere say how to answer, and go on waiting."""
+    if not sys.stdin.isatty():
+        how = f"nexus answer {talk.conversation} {question['id']} {'|'.join(question['choices'])}"
+        return out.print(f"Answer it in the chat page, or: {how}", style="yellow", markup=False)
+    choice = ""
+    while choice not in question["choices"]:
+        choice = await asyncio.to_thread(typer.prompt, " or ".join(question["choices"]))
+    await talk.answer(question["id"], choice)
+    return None
+
+
+def answer(
+    conversation: Annotated[str, typer.Argument(help="The conversation that waits.")],
+    question: Annotated[str, typer.Argument(help="The question's id.")],
+    choice: Annotated[str, typer.Argument(help="allow or deny; again, happened or skip.")],
+    home: HomeOption = HOME,
+) -> None:
+    """Answer what a turn asks before or after a tool is called."""
+    out.print(asyncio.run(_answer(Place(home), conversation, question, choice)), markup=False)
+
+
+async def _answer(place: Place, conversation: str, question: str, choice: str) -> str:
+    async with place.login() as token, Talk(place.config.url, token, conversation) as talk:
+        return f"Answered: {await talk.answer(question, choice)}"
 
 
 class Printer:
@@ -60,9 +91,9 @@ class Printer:
         match event["type"]:
             case "token":
                 out.print(event["text"], end="", markup=False)
-            case "attempt_restarted":
-                gap = max(0, event["gap_ms"]) / 1000
-                out.print(f"\n{taken_over(event)}, {gap:.1f} s", style="yellow")
+            case "tool" | "question" | "attempt_restarted" as kind:
+                line = {"tool": tool_line, "question": question_line, "attempt_restarted": restart_line}[kind](event)
+                out.print(f"\n{line}", style="dim" if kind == "tool" else "yellow", markup=False)
             case "snapshot" if event.get("text"):
                 out.print(f"\n{event['text']}", end="", markup=False)
             case "retrying":
@@ -77,6 +108,27 @@ class Printer:
                 out.print("\nStopped.", style="yellow")
             case "failed":
                 raise ModelError(event["reason"])
+
+
+def restart_line(event: dict[str, Any]) -> str:
+    """Return who goes on with a turn, and why."""
+    if event.get("answered"):
+        return f"{event['agent']} goes on"
+    return f"{taken_over(event)}, {max(0, event['gap_ms']) / 1000:.1f} s"
+
+
+def tool_line(tool: dict[str, Any]) -> str:
+    """Return how a call of a tool stands."""
+    given = json.dumps(tool["input"], ensure_ascii=False)
+    return f"{tool['name']} {given if tool['state'] == 'running' else ''}: {tool['state']}".replace(" :", ":")
+
+
+def question_line(question: dict[str, Any]) -> str:
+    """Return what a person is asked."""
+    given = json.dumps(question["input"], ensure_ascii=False)
+    if question["about"] == 0:
+        return f"May {question['tool']} be called with {given}?"
+    return f"{question['tool']} was cut off while it ran with {given}: it may have happened, or not. What now?"
 
 
 def taken_over(event: dict[str, Any]) -> str:

@@ -145,6 +145,17 @@ class Talk:
                 elif name == "data":
                     yield {"type": kind, **json.loads(value)}
 
+    async def answer(self, question: str, choice: str) -> str:
+        """Answer what a turn asks; return the answer that counts: the first one. BadInput with the reason."""
+        answer = await self._http.post(
+            f"{self._path}/questions/{question}", json={"answer": choice}, params={"try": self._tries}
+        )
+        if answer.status_code >= 500:
+            raise StoreAway(problem_of(answer))
+        if answer.status_code != 200:
+            raise BadInput(problem_of(answer))
+        return str(answer.json()["answer"])
+
     async def committed(self) -> str:
         """Return the newest committed message of the conversation."""
         answer = await self._http.get(self._path, params={"try": self._tries})

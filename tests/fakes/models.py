@@ -128,7 +128,9 @@ class Connection(asyncio.Protocol):
         script = self.state.script(message)
         if script.hang:
             return
-        if script.status != 200:
+        if script.no_tools and call.tools:
+            self._later(0, 400, encode({"error": {"message": f"{model} does not support tools"}}))
+        elif script.status != 200:
             call.status = script.status
             self._later(script.first, script.status, dialect.error(script.status), script.retry_after)
         elif body.get("stream"):

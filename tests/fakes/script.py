@@ -12,6 +12,7 @@ A directive is anything in double square brackets, words with or without a value
     break_after=N   cut the connection after N words        end_after=N     end the answer early but politely
     error_after=N   say an error in the stream after N      garbage_after=N send something unreadable after N
     tool=NAME:JSON  ask for this tool first (no blank in the JSON; at most `rounds` times, default 1), if it is offered
+    no_tools        refuse a request that offers tools, as Ollama does for models that know none
     quote           answer with what came of the last tool call
     fail_times=N    the troubles above happen only the first N times this very message is asked
 """
@@ -48,6 +49,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     tool: str = ""
     rounds: int = 1
     quote: bool = False
+    no_tools: bool = False
 
     def healthy(self) -> "Script":
         """Return this script without its troubles."""

@@ -5,9 +5,10 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
+import msgspec
 import pytest
 
-from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelClient, ModelRequest, Usage
+from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelClient, ModelRequest, ToolCall, ToolSpec, Usage
 from agent_image.runner.llm.anthropic import ClaudeClient
 from agent_image.runner.llm.openai import OpenAIClient
 from appliance.core.errors import ModelAway, ModelBroke, ModelBusy, ModelError, ModelRefused, ModelSilent
@@ -30,9 +31,9 @@ def settings(provider: FakeProvider) -> Settings:
     )
 
 
-def openai(provider: FakeProvider) -> ModelClient:
+def openai(provider: FakeProvider, model: str = "bundled") -> ModelClient:
     chosen = settings(provider)
-    return OpenAIClient(chosen.model_url, chosen, model="bundled", key=chosen.model_api_key)
+    return OpenAIClient(chosen.model_url, chosen, model=model, key=chosen.model_api_key)
 
 
 def claude(provider: FakeProvider) -> ModelClient:
@@ -91,6 +92,45 @@ async def test_the_whole_answer_arrives_with_usage_and_finish_reason(client: Mod
 
     assert text == expected_text(message)
     assert finish == Finish(Usage(3, 30), "stop")
+
+
+WEATHER = ToolSpec("weather", "Tell the weather.", {"type": "object", "properties": {"at": {"type": "string"}}})
+ARGUMENTS = '{"at":"sea","days":[1,2]}'
+
+
+async def test_a_call_of_a_tool_arrives_whole_and_its_result_reaches_the_provider(
+    client: ModelClient, provider: FakeProvider
+) -> None:
+    words = f"How is it? [[tool=weather:{ARGUMENTS} quote]]"
+    request = msgspec.structs.replace(ask(words), tools=(WEATHER,))
+    async with aclosing(client.stream(request)) as parts:
+        call, finish = [part async for part in parts]
+    assert isinstance(call, ToolCall)
+    assert (call.name, call.arguments) == ("weather", ARGUMENTS)
+    assert isinstance(finish, Finish)
+    assert finish.finish_reason == "tool_calls"
+
+    said = ChatMessage("assistant", "", (call,)), ChatMessage("tool", "rain", answers=call.id)
+    text, finish = await answer(client, msgspec.structs.replace(request, messages=(*request.messages, *said)))
+    assert (text, finish.finish_reason) == ("rain", "stop")
+    first, second = await provider.calls(words)
+    assert (first["tools"], second["results"]) == (["weather"], ["rain"])
+
+
+async def test_a_model_that_knows_no_tools_is_asked_without_them_from_then_on(provider: FakeProvider) -> None:
+    client = openai(provider)
+    request = msgspec.structs.replace(ask("[[no_tools tokens=2]]"), tools=(WEATHER,))
+    assert [(await answer(client, request))[0] for _ in range(2)] == ["w1 w2", "w1 w2"]
+    assert [call["tools"] for call in await provider.calls("[[no_tools tokens=2]]")] == [["weather"], [], []]
+    await client.aclose()
+
+
+async def test_the_bundled_model_is_never_told_of_tools(provider: FakeProvider) -> None:
+    client = openai(provider, model="bundled/small")
+    await answer(client, msgspec.structs.replace(ask("small [[tokens=2]]"), tools=(WEATHER,)))
+    (call,) = await provider.calls("small [[tokens=2]]")
+    assert call["tools"] == []
+    await client.aclose()
 
 
 async def test_an_answer_is_streamed_not_collected(client: ModelClient) -> None:

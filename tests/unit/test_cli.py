@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.cli.chat import Printer, facts_of, taken_over
+from appliance.cli.chat import Printer, facts_of, question_line, restart_line, taken_over, tool_line
 from appliance.cli.common import out
 from appliance.cli.embedded import exists, is_stopped
 from appliance.cli.recorder import Recorder
@@ -57,6 +57,24 @@ def test_the_line_of_a_take_over_names_both_agents() -> None:
 def test_the_facts_under_an_answer_include_why_another_model_answered() -> None:
     done = {"agent": "agent-1", "model": "claude/x", "input_tokens": 1, "output_tokens": 2, "ttft_ms": 3, "total_ms": 4}
     assert facts_of(done | {"reason": "bundled is away"}).endswith("total 4 ms · bundled is away")
+
+
+def test_a_call_of_a_tool_is_one_line_each_time_it_stands_differently() -> None:
+    tool = {"name": "send", "input": {"to": "ada"}}
+    assert tool_line(tool | {"state": "running"}) == 'send {"to": "ada"}: running'
+    assert tool_line(tool | {"state": "done"}) == "send: done"
+
+
+def test_a_question_says_what_is_asked_and_about_what() -> None:
+    question = {"tool": "send", "input": {"to": "ada"}, "about": 0}
+    assert question_line(question) == 'May send be called with {"to": "ada"}?'
+    assert "it may have happened, or not" in question_line(question | {"about": 2})
+
+
+def test_a_turn_that_goes_on_after_an_answer_lost_nobody() -> None:
+    event = {"agent": "agent-2", "from": "agent-1", "gap_ms": 70_000}
+    assert restart_line(event | {"answered": True}) == "agent-2 goes on"
+    assert restart_line(event) == "agent-1 lost, agent-2 took over, 70.0 s"
 
 
 def test_a_failed_turn_is_an_error_with_its_reason() -> None:

@@ -178,7 +178,7 @@ export class Turns {
   }
 
   decorate(within) {
-    for (const block of within.querySelectorAll("pre:not(.code > pre)")) {
+    for (const block of within.querySelectorAll(".rich pre:not(.code > pre)")) {
       const frame = plain("div", "code", "");
       block.replaceWith(frame);
       frame.append(block, plain("button", "copy", "Copy"));
