@@ -9,7 +9,7 @@ _WEB = "tests/integration/test_web_fetch.py::test_"
 
 TOOLS = [
     Guard("a cut off call with side effects is in doubt", _SQL,
-          "                       then 'unknown' else s.state end,", "                       then s.state else s.state end,",
+          "then 'unknown' else s.state end,", "then s.state else s.state end,",
           f"{_TOOLS}a_cut_off_call_with_side_effects_asks_and_goes_on_as_told"),
     Guard("a finished call is replayed", _RUN, "        if step.done:\n", "        if False:\n",
           f"{_TOOLS}a_finished_call_is_replayed_when_its_agent_dies"),

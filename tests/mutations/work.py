@@ -4,6 +4,8 @@ from tests.mutations.guard import Guard
 
 _TURNS = "appliance/core/sql/migrations/0002_pre_turns.sql"
 _FAILOVER = "appliance/core/sql/migrations/0003_pre_failover.sql"
+_TASKS = "appliance/core/sql/migrations/0007_pre_tasks.sql"
+_TOOLS = "appliance/core/sql/migrations/0008_pre_tools.sql"
 _LUA = "appliance/core/lua"
 _HEALTH = "appliance/core/health.py"
 _TILT = "agent_image/keeper/tilt.py"
@@ -16,15 +18,18 @@ _REGISTRY = "tests/integration/test_registry.py::test_"
 _WATCH = "tests/integration/test_watch.py::test_"
 
 WORK = [
-    Guard("a message sent twice is one turn", _TURNS, "\n  if found then return; end if;", "",
+    Guard("a message sent twice is one turn", _TASKS, "\n  if found then return; end if;", "",
           f"{_LEDGER}the_same_client_id_is_one_turn"),
-    Guard("a dead boot accepts nothing for itself", _TURNS, " and b.dead_at is null for share", " for share",
+    Guard("a dead boot accepts nothing for itself", _TASKS, " and b.dead_at is null for share", " for share",
           f"{_LEDGER}a_dead_boot_claims_nothing"),
-    Guard("a dead boot claims nothing", _FAILOVER, "boot = p_boot and dead_at is null for share",
-          "boot = p_boot for share",
+    Guard("a dead boot claims nothing", _TASKS, "declare v_suspects boolean;\nbegin\n"
+          "  perform 1 from boots where boot = p_boot and dead_at is null for share;",
+          "declare v_suspects boolean;\nbegin\n  perform 1 from boots where boot = p_boot for share;",
           f"{_LEDGER}a_dead_boot_claims_nothing"),
-    Guard("a burial waits for claims in flight", _FAILOVER, "boot = p_boot and dead_at is null for share",
-          "boot = p_boot and dead_at is null", f"{_ATTEMPT}a_burial_waits_for_a_claim_in_flight"),
+    Guard("a burial waits for claims in flight", _TASKS, "declare v_suspects boolean;\nbegin\n"
+          "  perform 1 from boots where boot = p_boot and dead_at is null for share;",
+          "declare v_suspects boolean;\nbegin\n  perform 1 from boots where boot = p_boot and dead_at is null;",
+          f"{_ATTEMPT}a_burial_waits_for_a_claim_in_flight"),
     Guard("a turn ends by its attempt", _FAILOVER,
           "attempt = p_attempt and state = 'running' and owner_boot = p_boot\n  returning",
           "state = 'running' and owner_boot = p_boot\n  returning",
@@ -32,9 +37,10 @@ WORK = [
     Guard("a turn ends by its boot", _FAILOVER,
           "state = 'running' and owner_boot = p_boot\n  returning", "state = 'running'\n  returning",
           f"{_ATTEMPT}another_boot_ends_nothing_even_with_the_attempts_number"),
-    Guard("a step begins by its attempt", _FAILOVER,
-          "attempt = p_attempt and state = 'running' and owner_boot = p_boot\n    for share",
-          "state = 'running' and owner_boot = p_boot\n    for share",
+    Guard("a step begins by its attempt", _TOOLS,
+          "select * into v from tasks where id = p_task and attempt = p_attempt and state = 'running' "
+          "and owner_boot = p_boot\n    for share",
+          "select * into v from tasks where id = p_task and state = 'running' and owner_boot = p_boot\n    for share",
           f"{_ATTEMPT}an_attempt_before_begins_no_step_even_in_the_same_boot"),
     Guard("a turn is queued again by its attempt", _TURNS,
           "attempt = p_attempt and state = 'running' and owner_boot = p_boot;",
@@ -43,7 +49,7 @@ WORK = [
     Guard("a step's result is its attempt's", "appliance/core/sql/queries/turns.sql",
           "attempt = %(attempt)s and state = 'intent' returning", "state = 'intent' returning",
           f"{_LEDGER}a_step_taken_over_refuses_the_old_attempts_result"),
-    Guard("a finished step is replayed", "appliance/core/task_ledger.py", 'done=row["state"] == "done"', "done=False",
+    Guard("a finished step is replayed", "appliance/core/task_ledger.py", 'return self.state == "done"', "return False",
           f"{_LEDGER}a_step_finished_by_a_dead_attempt_is_replayed_by_the_next"),
 ]  # fmt: skip
 
