@@ -81,30 +81,8 @@ class Runner:
         )
         helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
         kinds.provide(sub_agent.KIND, helper)
-        approvals = Approvals(self._postgres, within_s=config.approval_timeout)
-        tools = ToolParts(
-            agent=agent, boot=boot, box=self._toolbox(), ledger=self._ledger, approvals=approvals,
-            timeout_s=config.tool_timeout,
-        )  # fmt: skip
-        parts = Parts(
-            agent=agent,
-            boot=boot,
-            ledger=self._ledger,
-            events=self._events,
-            memory=WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl),
-            asking=Asking(
-                boot=boot,
-                ledger=self._ledger,
-                router=self._router,
-                max_tokens=config.model_max_tokens,
-                tools=tools,
-            ),
-            approvals=approvals,
-            board=self._tasks.board,
-            batches=self._tasks.batches,
-            isolation=isolation,
-        )
-        self._approvals = approvals
+        self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
+        parts = self._parts(boot, isolation)
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
@@ -112,13 +90,29 @@ class Runner:
         self._reign = Reign(
             page,
             self._ledger,
-            approvals,
+            self._approvals,
             Election(self._redis, self._postgres),
-            Announcer(self._ledger, approvals, self._events, agent),
+            Announcer(self._ledger, self._approvals, self._events, agent),
             self._tasks.dispatcher,
             agent=agent,
             boot=boot,
         )
+
+    def _parts(self, boot: str, isolation: Isolation) -> Parts:
+        """Return what turns need."""
+        config, agent = self._config, self._config.cluster_agent_id
+        tools = ToolParts(
+            agent=agent, boot=boot, box=self._toolbox(), ledger=self._ledger, approvals=self._approvals,
+            timeout_s=config.tool_timeout,
+        )  # fmt: skip
+        asking = Asking(
+            boot=boot, ledger=self._ledger, router=self._router, max_tokens=config.model_max_tokens, tools=tools
+        )
+        memory = WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl)
+        return Parts(
+            agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
+            approvals=self._approvals, board=self._tasks.board, batches=self._tasks.batches, isolation=isolation,
+        )  # fmt: skip
 
     def _toolbox(self) -> Toolbox:
         """Return the tools of this runner: its own, and those that modules and packages bring."""

@@ -1,17 +1,15 @@
 """Tools on real runners: journaled, replayed, never called twice in silence (PROTOCOLS 7.2, DESIGN 12)."""
 
-import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from tests.client import Client, follow_to_the_end
+from tests.asked import ask, kill_owner, signed_in, states, tool_directive, tooled
+from tests.client import Client
 from tests.fakes.models import FakeProvider
 from tests.fakes.outside import Outside, outside
-from tests.runners import Runners, running_runners
+from tests.runners import Runners
 from tests.stores import Stores
 from tests.waiting import wait_until
 
@@ -24,77 +22,14 @@ async def service() -> AsyncIterator[Outside]:
 
 @pytest.fixture(scope="module")
 async def two(stores: Stores, provider: FakeProvider, service: Outside) -> AsyncIterator[Runners]:
-    """Two runners that know the tools of the tests; the first is primary."""
-    settings = {"TOOL_MODULES": "tests.fakes.tools", "OUTSIDE_URL": service.url, "APPROVAL_TIMEOUT": "40"}
-    async with running_runners(stores, provider, 2, **settings) as running:
-        await running.promote("agent-1")
+    async with tooled(stores, provider, service) as running:
         yield running
 
 
 @pytest.fixture
 async def person(two: Runners) -> AsyncIterator[Client]:
-    _, token = await two.sign_in()
-    client = Client(two.url, token)
-    yield client
-    await client.aclose()
-
-
-def tool_directive(name: str, more: str = "quote", **arguments: Any) -> str:
-    return f"[[tool={name}:{json.dumps(arguments, separators=(',', ':'))} {more}]]"
-
-
-class Asked:
-    """A message whose answer calls a tool."""
-
-    def __init__(self, person: Client, conversation: str, accepted: dict[str, Any]) -> None:
-        self.person = person
-        self.conversation = conversation
-        self.turn = accepted["turn"]
-        self.following = asyncio.create_task(
-            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"])
-        )
-
-    async def question(self) -> dict[str, Any]:
-        """Wait for what its user is asked."""
-
-        async def there() -> Any:
-            return (await self.person.transcript(self.conversation))["questions"]
-
-        return dict((await wait_until(there, of="a question"))[0])
-
-    async def answer(self, question: dict[str, Any], answer: str, status: int = 200) -> dict[str, Any]:
-        path = f"/api/v1/conversations/{self.conversation}/questions/{question['id']}"
-        said = await self.person.http.post(path, json={"answer": answer})
-        assert said.status_code == status, said.text
-        return dict(said.json())
-
-    async def events(self) -> list[dict[str, Any]]:
-        return await asyncio.wait_for(self.following, 60)
-
-    async def text(self) -> str:
-        return str((await self.person.transcript(self.conversation))["messages"][-1]["text"])
-
-
-async def ask(person: Client, text: str) -> Asked:
-    conversation = await person.create()
-    return Asked(person, conversation, await person.send(conversation, text))
-
-
-async def owner(cluster: Runners, turn: str) -> str:
-    row = await cluster.postgres.row("turn", task=turn)
-    assert row is not None
-    boots = {agent.boot: agent.id for agent in (await cluster.view()).agents}
-    return boots[str(row["owner_boot"])]
-
-
-async def kill_owner(cluster: Runners, asked: Asked) -> str:
-    victim = await owner(cluster, asked.turn)
-    await cluster.kill(victim, signal.SIGKILL)
-    return victim
-
-
-def states(events: list[dict[str, Any]]) -> list[str]:
-    return [event["state"] for event in events if event["type"] == "tool"]
+    async with signed_in(two) as client:
+        yield client
 
 
 async def test_a_model_calls_a_tool_and_answers_with_what_came_of_it(person: Client, provider: FakeProvider) -> None:
@@ -222,94 +157,6 @@ async def test_a_tool_that_breaks_off_in_its_own_process_asks_as_well(person: Cl
     await asked.answer(question, "skip")
     assert (await asked.events())[-1]["type"] == "done"
     assert len(await service.acts("broken")) == 1
-
-
-async def test_what_needs_approval_is_called_only_when_it_is_allowed(person: Client, service: Outside) -> None:
-    asked = await ask(person, "may I " + tool_directive("ask_first", words="allowed"))
-    question = await asked.question()
-    assert (question["about"], question["input"]) == (0, {"words": "allowed"})
-    assert await service.acts("allowed") == []
-    await asked.answer(question, "allow")
-    events = await asked.events()
-    assert states(events) == ["asked", "running", "done"]
-    assert len(await service.acts("allowed")) == 1
-
-
-async def test_what_is_denied_is_not_called_and_the_model_knows(person: Client, service: Outside) -> None:
-    asked = await ask(person, "may I not " + tool_directive("ask_first", words="denied"))
-    await asked.answer(await asked.question(), "deny")
-    assert states(await asked.events()) == ["asked", "denied"]
-    assert "did not allow" in await asked.text()
-    assert await service.acts("denied") == []
-
-
-async def test_the_first_answer_counts_whoever_repeats_or_contradicts_it(person: Client, service: Outside) -> None:
-    asked = await ask(person, "twice " + tool_directive("ask_first", words="twice"))
-    question = await asked.question()
-    answers = await asyncio.gather(*(asked.answer(question, "allow") for _ in range(5)))
-    assert {it["answer"] for it in answers} == {"allow"}
-    assert (await asked.answer(question, "deny"))["answer"] == "allow"
-    await asked.events()
-    assert len(await service.acts("twice")) == 1
-
-
-async def test_an_answer_that_is_none_of_the_choices_is_refused_with_them(person: Client) -> None:
-    asked = await ask(person, "odd " + tool_directive("ask_first", words="odd"))
-    question = await asked.question()
-    assert "allow or deny" in (await asked.answer(question, "again", 400))["detail"]
-    assert "allow, deny" in (await asked.answer(question, "maybe", 400))["detail"]
-    await asked.answer(question, "deny")
-    await asked.events()
-
-
-async def test_nobody_answers_for_somebody_else(two: Runners, person: Client, service: Outside) -> None:
-    asked = await ask(person, "mine " + tool_directive("ask_first", words="mine"))
-    question = await asked.question()
-    _, token = await two.sign_in("eve")
-    stranger = Client(two.url, token)
-    path = f"/api/v1/conversations/{asked.conversation}/questions/{question['id']}"
-    assert (await stranger.http.post(path, json={"answer": "allow"})).status_code == 404
-    await stranger.aclose()
-    assert await service.acts("mine") == []
-    await asked.answer(question, "deny")
-    await asked.events()
-
-
-async def test_stopping_a_turn_withdraws_its_question(person: Client, service: Outside) -> None:
-    asked = await ask(person, "stop " + tool_directive("ask_first", words="stopped"))
-    question = await asked.question()
-    await person.http.post(f"/api/v1/conversations/{asked.conversation}/turns/{asked.turn}/cancel")
-    assert (await asked.events())[-1]["type"] == "cancelled"
-    assert (await asked.answer(question, "allow"))["answer"] == "withdrawn"
-    assert await service.acts("stopped") == []
-
-
-async def test_the_next_message_waits_behind_a_question(person: Client) -> None:
-    asked = await ask(person, "first " + tool_directive("ask_first", words="first"))
-    question = await asked.question()
-    later = await person.send(asked.conversation, "second [[tokens=2]]")
-    assert later["state"] == "waiting"
-    await asked.answer(question, "deny")
-    events = await follow_to_the_end(person, asked.conversation, later["turn"], later["cursor"])
-    assert events[-1]["type"] == "done"
-    said = [message["turn_no"] for message in (await person.transcript(asked.conversation))["messages"]]
-    assert said == [1, 1, 2, 2]
-
-
-async def test_a_question_nobody_answers_expires_visibly(
-    stores: Stores, provider: FakeProvider, service: Outside
-) -> None:
-    settings = {"TOOL_MODULES": "tests.fakes.tools", "OUTSIDE_URL": service.url, "APPROVAL_TIMEOUT": "0.5"}
-    async with running_runners(stores, provider, 1, **settings) as one:
-        await one.promote("agent-1")
-        _, token = await one.sign_in()
-        person = Client(one.url, token)
-        asked = await ask(person, "late " + tool_directive("ask_first", words="late"))
-        events = await asked.events()
-        assert states(events) == ["asked", "denied"]
-        assert "in time" in await asked.text()
-        assert await service.acts("late") == []
-        await person.aclose()
 
 
 async def test_a_sub_agent_works_for_a_turn(two: Runners, person: Client) -> None:
