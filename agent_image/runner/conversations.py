@@ -7,6 +7,7 @@ import msgspec
 
 from agent_image.runner import checked
 from agent_image.runner.checked import MAX_TITLE
+from agent_image.runner.commands.commands import Commands
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
 from agent_image.runner.neighbours import Neighbours
@@ -55,6 +56,7 @@ class Conversations:
         intake: Intake,
         hub: Hub,
         neighbours: Neighbours,
+        commands: Commands,
         *,
         agent: str,
     ) -> None:
@@ -64,6 +66,7 @@ class Conversations:
         self._intake = intake
         self._hub = hub
         self._neighbours = neighbours
+        self._commands = commands
         self._agent = agent
         self._events = ConversationEvents(redis)
 
@@ -80,6 +83,7 @@ class Conversations:
         if create:
             await self._check_may_begin(user, conversation)
         role = checked.role_of(text)
+        self._commands.check(text)
         here = not self._hub.away and (role != ORCHESTRATE or self._intake.leads())
         boot = self._intake.reserve() if here else None
         turn: Turn | None = None

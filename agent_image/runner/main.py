@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 
 from agent_image.runner.api import ConversationApi
 from agent_image.runner.chat import CHAT_HANDLERS
+from agent_image.runner.commands.commands import Commands
 from agent_image.runner.conversations import Conversations
 from agent_image.runner.cut_off import CutOff
 from agent_image.runner.drain import Drain
@@ -25,6 +26,8 @@ from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
 from agent_image.runner.reign import Reign
+from agent_image.runner.schedules.api import ScheduleApi
+from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.streams import page_events, socket
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.wiring import Tasks
@@ -40,6 +43,7 @@ from appliance.core.postgres import Postgres
 from appliance.core.records import Role, Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
+from appliance.core.schedules import Schedules
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import TaskLedger
 from appliance.core.working_memory import WorkingMemory
@@ -73,6 +77,8 @@ class Runner:
         self._tasks = Tasks(
             config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_claim, isolation
         )
+        self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
+        self._commands = Commands(self._schedules)
         helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
         kinds.provide(sub_agent.KIND, helper)
         parts = Parts(
@@ -86,6 +92,7 @@ class Runner:
             board=self._tasks.board,
             batches=self._tasks.batches,
             isolation=isolation,
+            commands=self._commands,
         )
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
@@ -97,6 +104,7 @@ class Runner:
             Election(self._redis, self._postgres),
             Announcer(self._ledger, self._events, agent),
             self._tasks.dispatcher,
+            Firer(self._schedules, boot),
             agent=agent,
             boot=boot,
         )
@@ -160,16 +168,20 @@ class Runner:
             self._intake,
             self._hub,
             self._neighbours,
+            self._commands,
             agent=self._config.cluster_agent_id,
         )
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, page_events, socket, *CHAT_HANDLERS],
+            handlers=[ConversationApi, ScheduleApi, page_events, socket, *CHAT_HANDLERS],
             templates=[Path(__file__).parent / "chat" / "templates"],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
-            dependencies={"conversations": Provide(lambda: service, sync_to_thread=False)},
+            dependencies={
+                "conversations": Provide(lambda: service, sync_to_thread=False),
+                "schedules": Provide(lambda: self._schedules, sync_to_thread=False),
+            },
         )
 
     async def _tick(self) -> None:

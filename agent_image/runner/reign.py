@@ -1,13 +1,14 @@
 """What an agent does while it is primary: loops that begin with its promotion and end before its lease goes.
 
-Work of dead boots is released, forgotten turns are woken, unsaid endings are said (PROTOCOLS 7.2, 7.3, 8.2). Each
-authoritative write carries the epoch and is refused once a later one is in force.
+Work of dead boots is released, forgotten turns are woken, unsaid endings are said (PROTOCOLS 7.2, 7.3, 8.2), reminders
+and jobs are fired. Each authoritative write carries the epoch and is refused once a later one is in force.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.shared_page import SharedPage
@@ -33,13 +34,14 @@ class Reign:
 
     def __init__(
         self, page: SharedPage, ledger: TaskLedger, election: Election, announcer: Announcer, dispatcher: Dispatcher,
-        *, agent: str, boot: str,
+        firer: Firer, *, agent: str, boot: str,
     ) -> None:  # fmt: skip
         self._page = page
         self._ledger = ledger
         self._election = election
         self._announcer = announcer
         self._dispatcher = dispatcher
+        self._firer = firer
         self._agent = agent
         self._boot = boot
         self._deposed_of = 0
@@ -83,7 +85,8 @@ class Reign:
             await _within(SWEEP_S, over)
 
     async def _sweep(self, epoch: int) -> None:
-        steps = {"dead": self._release_dead, "waiting": self._wake_waiting, "unannounced": self._announce}
+        steps = {"dead": self._release_dead, "waiting": self._wake_waiting, "unannounced": self._announce,
+                 "schedules": self._firer.fire_due}  # fmt: skip
         due = await self._ledger.sweeps_due(epoch)
         await asyncio.gather(*(self._fenced(step, epoch) for name, step in steps.items() if due[name]))
 

@@ -145,6 +145,8 @@ class Turn(msgspec.Struct, frozen=True):
     tenant_id: str = DEFAULT_TENANT
     trace_id: str = ""
     cancel_requested: bool = False
+    ready: str | None = None
+    """Its answer, when it has one from the start: a reminder's text."""
 
 
 class Task(msgspec.Struct, frozen=True):

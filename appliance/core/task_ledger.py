@@ -185,7 +185,7 @@ class TaskLedger:
         return bool(await self._postgres.value("boot_is_dead", boot=boot))
 
     async def sweeps_due(self, epoch: int) -> dict[str, bool]:
-        """Return whether the primary of `epoch` has work of the dead to release, turns to wake, last words to say.
+        """Return whether the primary of `epoch` has work: to release, turns to wake, last words, schedules to fire.
 
         Raises:
             StaleEpoch: another primary is in force.
@@ -193,7 +193,7 @@ class TaskLedger:
         row = await self._postgres.row("sweeps_due", epoch=epoch)
         if row is None or not row["in_force"]:
             raise StaleEpoch(epoch=epoch)
-        return {name: bool(row[name]) for name in ("dead", "waiting", "unannounced")}
+        return {name: bool(row[name]) for name in ("dead", "waiting", "unannounced", "schedules")}
 
     async def sweep_dead(self, epoch: int, boot: str) -> int:
         """Release running work of dead boots as the primary of `epoch`: the level-triggered net. Returns how much.
@@ -234,4 +234,5 @@ def turn_of(row: Row) -> Turn:
         reason=row["reason"], crash_count=row["crash_count"], fail_count=row["fail_count"],
         owner_boot=str(row["owner_boot"]) if row["owner_boot"] else None, tenant_id=row["tenant_id"],
         trace_id=row["trace_id"], cancel_requested=row["cancel_requested_at"] is not None,
+        ready=row["payload"].get("answer"),
     )  # fmt: skip

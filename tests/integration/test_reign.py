@@ -12,6 +12,7 @@ import pytest
 from psycopg.rows import tuple_row
 
 from agent_image.runner.reign import Reign
+from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.turns.announcer import Announcer
@@ -25,6 +26,7 @@ from appliance.core.postgres import Postgres, connection_options
 from appliance.core.records import Role, TaskState, Turn, User
 from appliance.core.redis import Redis, new_generation
 from appliance.core.registry import Registry
+from appliance.core.schedules import Schedules
 from appliance.core.settings import Settings
 from appliance.core.task_batches import TaskBatches
 from appliance.core.task_ledger import Answer, TaskLedger
@@ -48,8 +50,9 @@ class Primary:
         teller = Teller(redis, TaskStream(redis), lambda: None)
         dispatcher = Dispatcher(self.boot, batches, teller, lambda: 20)
         self.reign = Reign(
-            self.page, self.ledger, self.election, announcer, dispatcher, agent="agent-p", boot=self.boot
-        )
+            self.page, self.ledger, self.election, announcer, dispatcher,
+            Firer(Schedules(postgres, time_zone="UTC"), self.boot), agent="agent-p", boot=self.boot,
+        )  # fmt: skip
         self.loop = asyncio.create_task(self.reign.run())
 
     async def promote(self) -> int:

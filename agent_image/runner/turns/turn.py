@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import TURN_WAITS_S, Isolation
 from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelRequest, Route, Router, Usage
 from agent_image.runner.multi.orchestration import Orchestration
@@ -46,6 +47,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     board: Board
     batches: TaskBatches
     isolation: Isolation
+    commands: Commands
 
 
 def delay_after(error: ModelError, failed_before: int) -> float | None:
@@ -91,6 +93,10 @@ class TurnRun:
 
     async def _answer(self, past: tuple[Said, ...]) -> None:
         try:
+            ready = await self._until_stores_answer(lambda: self._parts.commands.answer(self.turn))
+            if ready is not None:
+                self._publisher.token(ready)
+                return await self._commit(self._answered(), past)
             request = self._request(await self._prompt(past))
             step = await self._until_stores_answer(lambda: self._begin_step(request))
             if step.done and step.result is not None:
