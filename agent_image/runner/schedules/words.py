@@ -1,6 +1,6 @@
 """How reminders and jobs are put into words. Pure."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from appliance.core.clock import zone
 from appliance.core.schedules import Due, Schedule
@@ -11,8 +11,15 @@ SHOWN = 80
 
 
 def moment(at: datetime, time_zone: str) -> str:
-    """Return an instant as a clock in `time_zone` shows it: `Tue 2026-12-01 09:00 (Europe/Berlin)`."""
-    return f"{at.astimezone(zone(time_zone)):%a %Y-%m-%d %H:%M} ({time_zone})"
+    """Return an instant as a clock in `time_zone` shows it, in UTC where that zone is unknown.
+
+    `Tue 2026-12-01 09:00 (Europe/Berlin)`
+    """
+    try:
+        local = at.astimezone(zone(time_zone))
+    except ValueError:  # another machine's time zones; what is due is said all the same
+        local, time_zone = at.astimezone(UTC), "UTC"
+    return f"{local:%a %Y-%m-%d %H:%M} ({time_zone})"
 
 
 def when(it: Schedule) -> str:
