@@ -197,7 +197,7 @@ async def test_nobody_else_sees_cancels_or_makes_one_in_a_persons_conversation(b
     assert await books.rows.listing(eve) == []
     for wanted in ({"no": made.no}, {"id_": made.id}):
         with pytest.raises(NotFound):
-            await books.rows.cancel(eve, **wanted)  # type: ignore[arg-type]
+            await books.rows.cancel(eve, **wanted)
     with pytest.raises(NotFound):
         await books.rows.create(eve, books.talk, Wish("x", "UTC", datetime.now(UTC)), id_=str(uuid4()))
     await books.begin(eve, other := str(uuid4()))

@@ -15,6 +15,8 @@ class TurnView(msgspec.Struct, frozen=True):
     asked: str
     answer: Message | None
     reason: str
+    note: str = ""
+    """Which job asked this, due when, if one did."""
 
     @property
     def unfinished(self) -> bool:
@@ -45,4 +47,5 @@ def _view(asked: Message, row: Turn | None, answer: Message | None) -> TurnView:
         asked=asked.text,
         answer=answer,
         reason=row.reason if row else "",
+        note=asked.meta.get("note", ""),
     )
