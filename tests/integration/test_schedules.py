@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import psycopg
 import pytest
 
@@ -137,8 +138,21 @@ async def test_an_instant_is_fired_once_however_many_primaries_saw_it_due(books:
     due = await books.only_due()
     both = await asyncio.gather(*(books.rows.fire(EPOCH, books.boot, due, decide(due)) for _ in range(2)))
     assert sorted(both) == ["fired", "overtaken"]
+    planned = await books.rows.listing(books.ada)
     await books.sql("update cluster_epoch set epoch = 2")
-    assert await books.rows.fire(2, books.boot, due, decide(due)) == "overtaken"
+    slow = msgspec.structs.replace(due, now=due.now + LONG_AGO)
+    assert await books.rows.fire(2, books.boot, slow, decide(slow)) == "overtaken"
+    assert (len(await books.turns()), await books.rows.listing(books.ada)) == (1, planned)
+
+
+async def test_an_instant_that_comes_again_by_hand_is_not_fired_again(books: Books) -> None:
+    await books.every("* * * * *")
+    due = await books.only_due()
+    for _ in range(2):
+        await books.fire()
+        await books.sql("update tasks set state = 'done'")
+        await books.sql("update schedules set next_at = %s", due.at)
+    await books.fire()
     assert len(await books.turns()) == 1
 
 

@@ -14,6 +14,8 @@ SCHEDULES = [
           f"{_ROWS}a_deposed_primary_fires_nothing_and_that_is_noted"),
     Guard("an instant is fired once", _SQL, "and state = 'active' and next_at = p_due", "and state = 'active'",
           f"{_ROWS}an_instant_is_fired_once_however_many_primaries_saw_it_due"),
+    Guard("an instant has one turn", _SQL, "  on conflict (idem_key) do nothing;\n", ";\n",
+          f"{_ROWS}an_instant_that_comes_again_by_hand_is_not_fired_again"),
     Guard("what was cancelled is not fired", _SQL, "and state = 'active' and next_at = p_due", "and next_at = p_due",
           f"{_ROWS}what_was_cancelled_is_not_fired_even_by_who_saw_it_due_before"),
     Guard("what was deleted is not fired", _SQL, " and c.deleted_at is null for update of c", " for update of c",

@@ -82,7 +82,9 @@ begin
    where conversation_id = v.conversation_id and turn_no is not null;
   insert into tasks(id, tenant_id, user_id, conversation_id, kind, role, state, turn_no, payload, idem_key, trace_id)
   values (p_task, v.tenant_id, v.user_id, v.conversation_id, 'conversation', p_role, v_state, v_no, p_payload,
-          'schedule:' || v.id || ':' || extract(epoch from p_due), v.trace_id);
+          'schedule:' || v.id || ':' || extract(epoch from p_due), v.trace_id)
+  on conflict (idem_key) do nothing;
+  if not found then return 'overtaken'; end if;  -- fired before: somebody set the clock of this row back by hand
   insert into messages(id, tenant_id, user_id, conversation_id, task_id, turn_no, role, text, meta, trace_id)
   values (p_message, v.tenant_id, v.user_id, v.conversation_id, p_task, v_no, 'user', p_text, p_meta, v.trace_id);
   update schedules set last_task = p_task, last_fired_at = clock_timestamp() where id = v.id;
