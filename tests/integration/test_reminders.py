@@ -190,7 +190,12 @@ async def test_a_redis_that_lost_everything_loses_no_reminder(two: Runners, pers
 
 async def settled(person: Client, conversation: str) -> list[str]:
     """What was said once all there is has been fired and answered: a sweep after the last word adds nothing."""
-    _, _ = await say(person, "/remind in 1 second the end", await person.create())
+
+    async def elsewhere() -> str:
+        answer = await person.http.post("/api/v1/conversations", json={})
+        return str(answer.raise_for_status().json()["id"])  # the gateway may not know of a restarted agent yet
+
+    await say(person, "/remind in 1 second the end", await wait_until(elsewhere, of="another conversation"))
 
     async def over() -> bool:
         return all(it["text"] != "the end" for it in await schedules(person))
