@@ -112,6 +112,18 @@ TASKS = dashboard(
             "What turns hand to other agents, sub-agents among it.",
         ),
         graph("Tasks ended", {"{{kind}} {{state}}": _rate("nexus_tasks_ended_total", "kind, state")}, "ops"),
+        graph(
+            "Reminders and jobs: late by",
+            quantiles("nexus_schedule_lateness_seconds"),
+            "s",
+            "From the instant one was due to its turn: a second at most, but for what an outage made late.",
+        ),
+        graph(
+            "Reminders and jobs",
+            {"{{outcome}}": _rate("nexus_schedules_fired_total", "outcome")},
+            "ops",
+            "skipped: runs that were missed and wanted no late one.",
+        ),
         graph("Waiting by priority", {"{{priority}}": "sum by (priority) (nexus_tasks_pending)"}, stacked=True),
         graph("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s"),
         graph("Running and dead", {"running": "sum(nexus_tasks_running)", "dead": "sum(nexus_tasks_dead)"}),

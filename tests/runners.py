@@ -109,9 +109,10 @@ class Runners(Cluster):
         await self._keepers[agent_id]
         return code
 
-    async def restart(self, agent_id: str) -> None:
+    async def restart(self, agent_id: str, **environment: str) -> None:
         """Start an agent that has ended, and wait until nginx, too, has been told of it."""
-        self.start_agent(agent_id)
+        await self._keepers[agent_id]  # its last boot is buried
+        self.start_agent(agent_id, **environment)
 
         async def back() -> bool:
             agent = (await self.view()).agent(agent_id)

@@ -8,6 +8,7 @@ import msgspec
 
 from agent_image.runner import checked
 from agent_image.runner.checked import MAX_TITLE
+from agent_image.runner.commands.commands import Commands
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
 from agent_image.runner.neighbours import Neighbours
@@ -53,25 +54,18 @@ class Conversations:
     """The service behind every face of the chat."""
 
     def __init__(
-        self,
-        redis: Redis,
-        postgres: Postgres,
-        ledger: TaskLedger,
-        approvals: Approvals,
-        intake: Intake,
-        hub: Hub,
-        neighbours: Neighbours,
-        *,
-        agent: str,
-    ) -> None:
+        self, redis: Redis, postgres: Postgres, ledger: TaskLedger, intake: Intake, hub: Hub, neighbours: Neighbours,
+        commands: Commands, approvals: Approvals,
+    ) -> None:  # fmt: skip
         self._redis = redis
         self._postgres = postgres
         self._ledger = ledger
-        self._approvals = approvals
         self._intake = intake
         self._hub = hub
         self._neighbours = neighbours
-        self._agent = agent
+        self._commands = commands
+        self._approvals = approvals
+        self._agent = intake.agent
         self._events = ConversationEvents(redis)
 
     async def accept(
@@ -87,6 +81,7 @@ class Conversations:
         if create:
             await self._check_may_begin(user, conversation)
         role = checked.role_of(text)
+        self._commands.check(text)
         here = not self._hub.away and (role != ORCHESTRATE or self._intake.leads())
         boot = self._intake.reserve() if here else None
         turn: Turn | None = None

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 
 from agent_image.runner.api import ConversationApi
 from agent_image.runner.chat import CHAT_HANDLERS
+from agent_image.runner.commands.commands import Commands
 from agent_image.runner.conversations import Conversations
 from agent_image.runner.cut_off import CutOff
 from agent_image.runner.drain import Drain
@@ -26,6 +27,8 @@ from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
 from agent_image.runner.reign import Reign
+from agent_image.runner.schedules.api import ScheduleApi
+from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.streams import page_events, socket
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.wiring import Tasks
@@ -33,6 +36,7 @@ from agent_image.runner.tools.running import Parts as ToolParts
 from agent_image.runner.tools.toolbox import Toolbox, fill
 from agent_image.runner.tools.web_fetch import fetcher
 from agent_image.runner.turns.announcer import Announcer
+from agent_image.runner.turns.asker import Asker
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.rounds import Asking
 from agent_image.runner.turns.turn import Parts
@@ -46,6 +50,7 @@ from appliance.core.postgres import Postgres
 from appliance.core.records import Role, Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
+from appliance.core.schedules import Schedules
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import TaskLedger
 from appliance.core.working_memory import WorkingMemory
@@ -79,6 +84,8 @@ class Runner:
         self._tasks = Tasks(
             config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_claim, isolation
         )
+        self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
+        self._commands = Commands(self._schedules)
         helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
         kinds.provide(sub_agent.KIND, helper)
         self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
@@ -87,15 +94,14 @@ class Runner:
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
         self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
+        announcer = Announcer(self._ledger, self._approvals, self._events, agent)
+        asker = Asker(self._approvals, announcer, boot)
+        sweeps = {
+            "schedules": Firer(self._schedules, boot).fire_due, "expired": asker.expire, "unasked": asker.ask_again,
+        }  # fmt: skip
+        election = Election(self._redis, self._postgres)
         self._reign = Reign(
-            page,
-            self._ledger,
-            self._approvals,
-            Election(self._redis, self._postgres),
-            Announcer(self._ledger, self._approvals, self._events, agent),
-            self._tasks.dispatcher,
-            agent=agent,
-            boot=boot,
+            page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
         )
 
     def _parts(self, boot: str, isolation: Isolation) -> Parts:
@@ -112,6 +118,7 @@ class Runner:
         return Parts(
             agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
             approvals=self._approvals, board=self._tasks.board, batches=self._tasks.batches, isolation=isolation,
+            commands=self._commands,
         )  # fmt: skip
 
     def _toolbox(self) -> Toolbox:
@@ -178,20 +185,23 @@ class Runner:
             self._redis,
             self._postgres,
             self._ledger,
-            self._approvals,
             self._intake,
             self._hub,
             self._neighbours,
-            agent=self._config.cluster_agent_id,
+            self._commands,
+            self._approvals,
         )
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, page_events, socket, *CHAT_HANDLERS],
+            handlers=[ConversationApi, ScheduleApi, page_events, socket, *CHAT_HANDLERS],
             templates=[Path(__file__).parent / "chat" / "templates"],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
-            dependencies={"conversations": Provide(lambda: service, sync_to_thread=False)},
+            dependencies={
+                "conversations": Provide(lambda: service, sync_to_thread=False),
+                "schedules": Provide(lambda: self._schedules, sync_to_thread=False),
+            },
         )
 
     async def _tick(self) -> None:

@@ -1,18 +1,17 @@
 """What an agent does while it is primary: loops that begin with its promotion and end before its lease goes.
 
-Work of dead boots is released, forgotten turns are woken, unsaid endings are said (PROTOCOLS 7.2, 7.3, 8.2). Each
-authoritative write carries the epoch and is refused once a later one is in force.
+Work of dead boots is released, forgotten turns are woken, unsaid endings are said (PROTOCOLS 7.2, 7.3, 8.2), reminders
+and jobs are fired. Each authoritative write carries the epoch and is refused once a later one is in force.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.shared_page import SharedPage
 from appliance.core import logs
-from appliance.core.approvals import Approvals
 from appliance.core.clock import beat, monotonic
 from appliance.core.election import Election
 from appliance.core.errors import StaleEpoch, StoreAway
@@ -30,18 +29,21 @@ IDLE_SWEEPS = 5
 
 
 class Reign:
-    """One primary's term after the other, as the keeper's page says."""
+    """One primary's term after the other, as the keeper's page says.
+
+    `more` are sweeps of other rooms, each by the name under which `TaskLedger.sweeps_due` says that it has work.
+    """
 
     def __init__(
-        self, page: SharedPage, ledger: TaskLedger, approvals: Approvals, election: Election, announcer: Announcer,
-        dispatcher: Dispatcher, *, agent: str, boot: str,
+        self, page: SharedPage, ledger: TaskLedger, election: Election, announcer: Announcer, dispatcher: Dispatcher,
+        more: Mapping[str, Step], *, agent: str, boot: str,
     ) -> None:  # fmt: skip
         self._page = page
         self._ledger = ledger
-        self._approvals = approvals
         self._election = election
         self._announcer = announcer
         self._dispatcher = dispatcher
+        self._more = more
         self._agent = agent
         self._boot = boot
         self._deposed_of = 0
@@ -87,7 +89,7 @@ class Reign:
     async def _sweep(self, epoch: int) -> None:
         steps = {
             "dead": self._release_dead, "waiting": self._wake_waiting, "unannounced": self._announce,
-            "expired": self._expire, "unasked": self._ask,
+            **self._more,
         }  # fmt: skip
         due = await self._ledger.sweeps_due(epoch)
         await asyncio.gather(*(self._fenced(step, epoch) for name, step in steps.items() if due[name]))
@@ -126,16 +128,6 @@ class Reign:
         for row in await self._ledger.unannounced():
             if self._holds(epoch):
                 await self._announcer.announce(row)
-
-    async def _expire(self, epoch: int) -> None:
-        if expired := await self._approvals.sweep_expired(epoch, self._boot):
-            log.warning("questions_expired", questions=expired)
-
-    async def _ask(self, epoch: int) -> None:
-        """Say questions that may have gone unsaid."""
-        for approval, conversation, attempt in await self._approvals.unannounced():
-            if self._holds(epoch):
-                await self._announcer.ask(approval, conversation, attempt)
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

@@ -1,8 +1,11 @@
-"""Durations on this host. Nothing here may be compared with another host's clock (DESIGN part 5)."""
+"""Durations on this host, and time zones. No time of here may be compared with another host's clock (DESIGN part 5)."""
 
 import asyncio
 import random
 import time
+from datetime import UTC, tzinfo
+from functools import cache
+from zoneinfo import ZoneInfo
 
 _TOO_SOON = 0.1
 """A timer may fire a little early; the beat it was set for has come all the same."""
@@ -29,3 +32,18 @@ def until_beat(period_s: float) -> float:
     """Return how many seconds it is to the next beat, for who waits for something else as well."""
     pause_s = period_s - (asyncio.get_running_loop().time() - _PHASE) % period_s
     return pause_s if pause_s >= period_s * _TOO_SOON else pause_s + period_s
+
+
+@cache
+def zone(name: str) -> tzinfo:
+    """Return a time zone by its name in the tz database.
+
+    Raises:
+        ValueError: there is none, with a sentence that says how they are written.
+    """
+    if name == "UTC":
+        return UTC  # also on a machine without the database
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # KeyError is ZoneInfoNotFoundError; a folder's name is an OSError
+        raise ValueError(f"There is no time zone {name[:40]!r}; write it like Europe/Berlin.") from None

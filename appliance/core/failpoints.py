@@ -12,6 +12,7 @@ PLACES = frozenset({
     "before_cas", "after_cas", "after_install", "after_release", "in_release", "mid_drain",  # keeper
     "before_commit", "after_commit_before_done_event",  # runner, turns
     "after_claim_before_ack", "after_commit_before_told",  # runner, tasks
+    "after_fire",  # runner, schedules
 })  # fmt: skip
 ACTIONS = ("kill", "stop", "raise", "block")
 """SIGKILL or SIGSTOP this process, raise RuntimeError, or hold its event loop for BLOCK_S."""

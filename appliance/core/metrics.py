@@ -62,6 +62,14 @@ TURN_WAIT = Histogram(
     "nexus_turn_wait_seconds", "From the moment a turn could run to its claim.", buckets=_LONG, registry=AGENT
 )
 TURN_SECONDS = Histogram("nexus_turn_seconds", "From claim to commit.", buckets=_LONG, registry=AGENT)
+SCHEDULES_FIRED = Counter(
+    "nexus_schedules_fired_total", "Instants of reminders and jobs: fired, or skipped as missed.", ["outcome"],
+    registry=AGENT,
+)  # fmt: skip
+SCHEDULE_LATENESS = Histogram(
+    "nexus_schedule_lateness_seconds", "From the instant a reminder or job was due to its turn.",
+    buckets=(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0), registry=AGENT,
+)  # fmt: skip
 ATTEMPTS_RESTARTED = Counter(
     "nexus_attempts_restarted_total", "Turns taken over from a dead or silent boot.", registry=AGENT
 )
@@ -88,6 +96,8 @@ for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
+for _outcome in ("fired", "skipped"):
+    SCHEDULES_FIRED.labels(_outcome)
 TASKS_PUBLISHED.labels("sub_agent")
 for _state in ("done", "dead", "cancelled"):
     TASKS_ENDED.labels("sub_agent", _state)

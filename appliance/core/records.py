@@ -149,6 +149,8 @@ class Turn(msgspec.Struct, frozen=True):
     """`person` while a question to its user is open."""
     answered: bool = False
     """Whether it goes on because its user answered."""
+    ready: str | None = None
+    """Its answer, when it has one from the start: a reminder's text."""
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from appliance.core.clock import zone
 from appliance.core.errors import SettingsError
 
 BEAT_S = 0.5
@@ -176,6 +177,8 @@ class Settings(BaseSettings):
     model_max_chars: int = Field(default=200_000, ge=1000)
     """Characters after which an endless answer is cut."""
 
+    time_zone: str = "UTC"
+    """Time zone of reminders and jobs that name none, for example Europe/Berlin."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
 
@@ -184,6 +187,12 @@ class Settings(BaseSettings):
     def _plain_name(cls, value: str) -> str:
         if not value or not all(c.isalnum() or c in ".-_" for c in value):
             raise ValueError("use letters, digits, dot, dash and underscore only, for example agent-1")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        zone(value)
         return value
 
     @field_validator("redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url")

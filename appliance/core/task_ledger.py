@@ -16,6 +16,7 @@ ORCHESTRATE = "orchestrate"
 """Role of a turn that publishes sub-agents."""
 
 
+SWEEPS = ("dead", "waiting", "unannounced", "expired", "unasked", "schedules")
 Effect = Literal["pure", "idempotent", "side_effecting"]
 """What a call changes outside: nothing; nothing more when it is made again with the same key; something each time."""
 
@@ -199,8 +200,8 @@ class TaskLedger:
         return bool(await self._postgres.value("boot_is_dead", boot=boot))
 
     async def sweeps_due(self, epoch: int) -> dict[str, bool]:
-        """Return whether the primary of `epoch` has work of the dead to release, turns to wake, last words to say,
-        questions nobody answered in time, and questions nobody may have heard.
+        """Return which of a primary's sweeps would find something: work of the dead, turns to wake, last words to say,
+        questions that expired or went unsaid, schedules to fire.
 
         Raises:
             StaleEpoch: another primary is in force.
@@ -208,7 +209,7 @@ class TaskLedger:
         row = await self._postgres.row("sweeps_due", epoch=epoch)
         if row is None or not row["in_force"]:
             raise StaleEpoch(epoch=epoch)
-        return {name: bool(row[name]) for name in ("dead", "waiting", "unannounced", "expired", "unasked")}
+        return {name: bool(row[name]) for name in SWEEPS}
 
     async def sweep_dead(self, epoch: int, boot: str) -> int:
         """Release running work of dead boots as the primary of `epoch`: the level-triggered net. Returns how much.
@@ -255,6 +256,7 @@ def turn_of(row: Row) -> Turn:
         owner_boot=str(row["owner_boot"]) if row["owner_boot"] else None, tenant_id=row["tenant_id"],
         trace_id=row["trace_id"], cancel_requested=row["cancel_requested_at"] is not None,
         waits_for=row["waits_for"], answered=_was_answered(row),
+        ready=row["payload"].get("answer"),
     )  # fmt: skip
 
 

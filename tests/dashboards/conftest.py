@@ -23,6 +23,7 @@ TEST_WITHIN_S = 300
 MESSAGES = (
     "hello [[tokens=20 delay=5ms]]", "story [[tokens=60 delay=20ms]]", "broken [[status=400]]",
     "/multi Go\n- builder: build [[tokens=20 delay=5ms]]\n- reviewer (after builder): look [[tokens=5]]",
+    "/remind in 1 second look again",
 )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ async def test_stopping_a_turn_withdraws_its_question(person: Client, service: O
 async def test_the_next_message_waits_behind_a_question(person: Client) -> None:
     asked = await ask(person, "first " + tool_directive("ask_first", words="first"))
     question = await asked.question()
-    later = await person.send(asked.conversation, "second [[tokens=2]]")
+    later = await person.send(asked.conversation, "behind [[tokens=2]]")
     assert later["state"] == "waiting"
     await asked.answer(question, "deny")
     events = await follow_to_the_end(person, asked.conversation, later["turn"], later["cursor"])

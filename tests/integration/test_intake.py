@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm.router import build_router
 from agent_image.runner.tasks.board import Board
@@ -21,6 +22,7 @@ from appliance.core.conversation_events import ConversationEvents
 from appliance.core.postgres import Postgres
 from appliance.core.records import Turn, User
 from appliance.core.redis import Redis
+from appliance.core.schedules import Schedules
 from appliance.core.task_batches import TaskBatches
 from appliance.core.task_ledger import TaskLedger
 from appliance.core.task_stream import TaskStream
@@ -50,7 +52,7 @@ class Watched(Intake):
                 asking=Asking(boot="", ledger=ledger, router=router, max_tokens=9, tools=tools), batches=batches,
                 approvals=approvals,
                 board=Board(redis, batches, Teller(redis, TaskStream(redis), lambda: None), lambda: 1),
-                isolation=Isolation(lambda: 0),
+                isolation=Isolation(lambda: 0), commands=Commands(Schedules(postgres, time_zone="UTC")),
             ),
             config, redis, lambda: self.may, lambda: False,
         )  # fmt: skip

@@ -12,9 +12,11 @@ import pytest
 from psycopg.rows import tuple_row
 
 from agent_image.runner.reign import Reign
+from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.turns.announcer import Announcer
+from agent_image.runner.turns.asker import Asker
 from agent_image.shared_page import SharedPage
 from appliance.core import event_bus
 from appliance.core.approvals import Approvals
@@ -26,6 +28,7 @@ from appliance.core.postgres import Postgres, connection_options
 from appliance.core.records import Role, TaskState, Turn, User
 from appliance.core.redis import Redis, new_generation
 from appliance.core.registry import Registry
+from appliance.core.schedules import Schedules
 from appliance.core.settings import Settings
 from appliance.core.task_batches import TaskBatches
 from appliance.core.task_ledger import Answer, TaskLedger
@@ -49,8 +52,13 @@ class Primary:
         batches = TaskBatches(postgres, timeout_s=60, max_queued=100)
         teller = Teller(redis, TaskStream(redis), lambda: None)
         dispatcher = Dispatcher(self.boot, batches, teller, lambda: 20)
+        asker = Asker(approvals, announcer, self.boot)
+        more = {
+            "schedules": Firer(Schedules(postgres, time_zone="UTC"), self.boot).fire_due,
+            "expired": asker.expire, "unasked": asker.ask_again,
+        }  # fmt: skip
         self.reign = Reign(
-            self.page, self.ledger, approvals, self.election, announcer, dispatcher, agent="agent-p", boot=self.boot
+            self.page, self.ledger, self.election, announcer, dispatcher, more, agent="agent-p", boot=self.boot
         )
         self.loop = asyncio.create_task(self.reign.run())
 

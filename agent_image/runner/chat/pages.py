@@ -12,13 +12,16 @@ from agent_image.runner.chat.markdown import to_html
 from agent_image.runner.chat.view import BLANK, turns_of
 from agent_image.runner.checked import MAX_TEXT, MAX_TITLE
 from agent_image.runner.conversations import Conversations, Transcript
+from agent_image.runner.schedules import words
 from appliance.core.errors import BadInput, NotFound, Overloaded, StoreAway, TooFewAgents
 from appliance.core.records import Conversation
+from appliance.core.schedules import Schedules, uuid_of
 from appliance.web.protection import readable_form
 from appliance.web.rendering import page
 
 Asked = Request[Any, Any, Any]
 Service = NamedDependency[SkipValidation[Conversations]]
+Planned = NamedDependency[SkipValidation[Schedules]]
 EXAMPLES = (
     "Name three primary colours.",
     "Explain in two sentences what a lease is in a distributed system.",
@@ -37,16 +40,19 @@ async def home(request: Asked, conversations: Service) -> Redirect:
 
 
 @get("/new", include_in_schema=False)
-async def new(request: Asked, conversations: Service, q: str = "") -> Response[str]:
+async def new(request: Asked, conversations: Service, schedules: Planned, q: str = "") -> Response[str]:
     """An empty page with an id of its own; the first message creates the conversation."""
     empty = Transcript(Conversation(id=str(uuid4()), title=""), (), (), (), "")
-    return await _chat(request, conversations, empty, search=q, fresh=True)
+    return await _chat(request, conversations, schedules, empty, search=q, fresh=True)
 
 
 @get("/c/{conversation:str}", include_in_schema=False)
-async def show(request: Asked, conversations: Service, conversation: str, q: str = "") -> Response[str]:
+async def show(
+    request: Asked, conversations: Service, schedules: Planned, conversation: str, q: str = ""
+) -> Response[str]:
     """One conversation."""
-    return await _chat(request, conversations, await conversations.transcript(request.user, conversation), search=q)
+    found = await conversations.transcript(request.user, conversation)
+    return await _chat(request, conversations, schedules, found, search=q)
 
 
 @get("/c/{conversation:str}/turns/{turn:str}", include_in_schema=False)
@@ -114,9 +120,26 @@ async def delete(request: Asked, conversations: Service, conversation: str) -> R
     return Redirect("/", status_code=SEE_OTHER)
 
 
+@get("/reminders", include_in_schema=False)
+async def reminders(request: Asked, schedules: Planned, conversation: str = "") -> Response[str]:
+    """What is planned: what an open page reads again after a turn."""
+    planned = await schedules.listing(request.user)
+    return page(request, "chat.html", block="reminders", planned=planned, words=words, back=conversation)
+
+
+@post("/reminders/{schedule:str}/cancel", include_in_schema=False)
+async def cancel_reminder(request: Asked, schedules: Planned, schedule: str) -> Redirect:
+    """Cancel a reminder or a job, and return to the conversation it was done from."""
+    form = await readable_form(request)
+    await schedules.cancel(request.user, id_=schedule)
+    back = form.get("conversation", "")
+    return Redirect(f"/c/{uuid_of(back)}" if back else "/", status_code=SEE_OTHER)
+
+
 async def _chat(
-    request: Asked, conversations: Conversations, transcript: Transcript, *, search: str, fresh: bool = False
-) -> Response[str]:
+    request: Asked, conversations: Conversations, schedules: Schedules, transcript: Transcript, *,
+    search: str, fresh: bool = False,
+) -> Response[str]:  # fmt: skip
     return page(
         request,
         "chat.html",
@@ -125,6 +148,9 @@ async def _chat(
         cursor=transcript.cursor,
         listing=await conversations.listing(request.user, search),
         search=search,
+        planned=await schedules.listing(request.user),
+        words=words,
+        back="" if fresh else transcript.conversation.id,
         fresh=fresh,
         examples=EXAMPLES,
         max_title=MAX_TITLE,
@@ -135,4 +161,6 @@ async def _chat(
     )
 
 
-CHAT_HANDLERS = [home, new, show, one_turn, transcript, send, stop, answer, rename, delete]
+CHAT_HANDLERS = [
+    home, new, show, one_turn, transcript, send, stop, answer, rename, delete, reminders, cancel_reminder,
+]  # fmt: skip

@@ -18,6 +18,8 @@ class TurnView(msgspec.Struct, frozen=True):
     reason: str
     questions: tuple[Approval, ...] = ()
     """What its user is asked now."""
+    note: str = ""
+    """Which job asked this, due when, if one did."""
 
     @property
     def unfinished(self) -> bool:
@@ -54,4 +56,5 @@ def _view(asked: Message, row: Turn | None, answer: Message | None, questions: t
         answer=answer,
         reason=row.reason if row else "",
         questions=questions,
+        note=asked.meta.get("note", ""),
     )

@@ -48,6 +48,11 @@ class Intake:
         self._nobodys: set[str] = set()
 
     @property
+    def agent(self) -> str:
+        """The agent it takes work for."""
+        return self._parts.agent
+
+    @property
     def load(self) -> int:
         """Turns running now."""
         return len(self._runs)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import TURN_WAITS_S, Isolation
 from agent_image.runner.llm import ChatMessage
 from agent_image.runner.multi.orchestration import Orchestration
@@ -47,6 +48,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     batches: TaskBatches
     approvals: Approvals
     isolation: Isolation
+    commands: Commands
 
 
 def delay_after(error: ModelError, failed_before: int) -> float | None:
@@ -90,7 +92,11 @@ class TurnRun:
 
     async def _answer(self, past: tuple[Said, ...]) -> None:
         try:
-            await self._rounds.run(await self._prompt(past))
+            ready = await self.patiently(lambda: self._parts.commands.answer(self.turn))
+            if ready is not None:
+                self._publisher.token(ready)
+            else:
+                await self._rounds.run(await self._prompt(past))
             await self._commit(self._answered(), past)
         except Asked as asked:
             await self._wait_for_a_person(asked.approval)

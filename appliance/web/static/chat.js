@@ -21,6 +21,7 @@ const stream = new Stream(conversation, {
     if (event.type === "waiting_for_store") say("store", `Waiting for ${event.store}: what you sent is kept.`);
     else if (event.type === "store_back") say("store", "");
     else turns.apply(event);
+    if (event.type === "done") showReminders(event.turn);
   },
   connected: (yes) => {
     say("connection", yes ? "" : "Connection lost, reconnecting…");
@@ -36,6 +37,15 @@ const stream = new Stream(conversation, {
     }
   },
 });
+
+// They come and go with turns: with commands, and with any turn while there are some.
+async function showReminders(turn) {
+  const list = document.getElementById("reminders");
+  const asked = turns.find(turn)?.querySelector(".user .text").textContent || "";
+  if (!list.childElementCount && !asked.startsWith("/")) return;
+  const page = await readUntilAnswered(() => `/reminders?conversation=${conversation}&try=${stream.tries}`);
+  if (page) list.replaceChildren(page);
+}
 
 function isFresh() {
   return "fresh" in chat.dataset;

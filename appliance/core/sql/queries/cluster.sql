@@ -45,7 +45,10 @@ select (select epoch from cluster_epoch where id = 1) = %(epoch)s as in_force,
                and a.asked_at < clock_timestamp() - interval '1 second') as unasked,
        exists(select 1 from tasks t where t.announced_at is null and t.kind = 'conversation'
                and t.state in ('done', 'failed', 'dead', 'cancelled')
-               and t.state_at < now() - interval '1 second') as unannounced;
+               and t.state_at < now() - interval '1 second') as unannounced,
+       exists(select 1 from living_schedules s where s.next_at <= now()
+               and not exists(select 1 from tasks t where t.id = s.last_task
+                               and t.state in ('queued', 'running', 'waiting'))) as schedules;
 
 -- name: sweep_dead
 select sweep_dead(%(epoch)s, %(boot)s);

@@ -1,0 +1,1 @@
+"""What the chat answers without asking a model: `/remind`, `/every`, `/reminders`, `/forget`."""
