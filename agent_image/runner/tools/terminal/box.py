@@ -1,0 +1,95 @@
+"""What the box is made of, as one command line of well-kept programs: bubblewrap, util-linux, coreutils. Pure.
+
+From the outside in: `setpriv` becomes another user and asks to die with the runner, `timeout` ends everything even if
+the runner is frozen, `bwrap` makes the namespaces and the file system, `nice`, `choom` and `prlimit` set the limits.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+OUTSIDE_ID = 1_900_000_000
+"""User and group of a command where the runner is root: in a range that systemd and useradd leave alone."""
+INSIDE_ID = 65534
+"""What a command takes itself for: nobody."""
+WORK = "/work"
+PATH = "/usr/bin:/usr/sbin"
+GRACE_S = 2
+"""A runner that is not frozen ends a command itself, this much earlier than `timeout` does."""
+_OPEN_FILES = 256
+_LINKED = ("/bin", "/sbin", "/lib", "/lib64")
+_SEEN = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime")
+"""Of /etc: what programs need to start, nothing that tells of this machine's people or services."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much one command may use."""
+
+    seconds: float = 30.0
+    """From its start to its end; then everything in the box is killed."""
+    cpu_seconds: int = 20
+    """Of processor time, for each process."""
+    memory_bytes: int = 512 * 2**20
+    """Of address space for each process, and of memory for all of them together."""
+    processes: int = 64
+    """And threads, two of the box itself among them."""
+    output_bytes: int = 64 * 2**10
+    """Of output and errors; a command that says more is ended."""
+    file_bytes: int = 64 * 2**20
+    """In the work folder, for one file and for all of them; it lies in memory."""
+
+
+def command_line(command: str, limits: Limits, *, is_root: bool, filter_fd: int, status_fd: int) -> list[str]:
+    """Return what runs `command` in the box; bwrap reads its filter from one descriptor and reports to the other."""
+    # Without this root would be root in the files it can see, and the limit of processes would not hold.
+    user = [f"--reuid={OUTSIDE_ID}", f"--regid={OUTSIDE_ID}", "--clear-groups"] if is_root else []
+    return [
+        *["setpriv", *user, "--pdeathsig=KILL", "--"],
+        *["timeout", "--signal=KILL", f"{limits.seconds + GRACE_S:.1f}"],
+        *["bwrap", *_namespaces(), *_files(limits), *_environment()],
+        *["--seccomp", str(filter_fd), "--json-status-fd", str(status_fd), "--"],
+        *["nice", "--adjustment=19", "choom", "--adjust=1000", "--"],
+        *["prlimit", *_limits(limits), "--", "bash", "-c", command],
+    ]
+
+
+def _namespaces() -> list[str]:
+    return [
+        *["--unshare-all", "--unshare-user", "--disable-userns", "--uid", f"{INSIDE_ID}", "--gid", f"{INSIDE_ID}"],
+        *["--hostname", "box", "--new-session", "--die-with-parent"],
+    ]
+
+
+def _files(limits: Limits) -> list[str]:
+    """Debian's programs to read, the work folder to write; /usr/local belongs to the machine, so it is hidden."""
+    return [
+        *["--ro-bind", "/usr", "/usr", "--tmpfs", "/usr/local", "--remount-ro", "/usr/local"],
+        *[word for path in _LINKED for word in _as_here(path)],
+        *[word for path in _SEEN for word in ("--ro-bind-try", path, path)],
+        *["--proc", "/proc"],
+        *["--dev", "/dev", "--remount-ro", "/dev"],
+        *["--size", str(limits.file_bytes), "--tmpfs", WORK, "--symlink", WORK, "/tmp", "--chdir", WORK],  # noqa: S108
+        *["--remount-ro", "/"],
+    ]
+
+
+def _as_here(path: str) -> list[str]:
+    here = Path(path)
+    return ["--symlink", str(here.readlink()), path] if here.is_symlink() else ["--ro-bind-try", path, path]
+
+
+def _environment() -> list[str]:
+    given = {"PATH": PATH, "HOME": WORK, "TMPDIR": WORK, "LANG": "C.UTF-8"}
+    return ["--clearenv", *[word for name, value in given.items() for word in ("--setenv", name, value)]]
+
+
+def _limits(limits: Limits) -> list[str]:
+    """Set inside the box: the limit of processes then counts this box's alone (Linux 5.14 or newer)."""
+    return [
+        f"--nproc={limits.processes}",
+        f"--as={limits.memory_bytes}",
+        f"--cpu={limits.cpu_seconds}",
+        f"--fsize={limits.file_bytes}",
+        f"--nofile={_OPEN_FILES}",
+        "--core=0",
+    ]

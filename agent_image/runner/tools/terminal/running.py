@@ -1,0 +1,215 @@
+"""Runs one command in the box, keeps what it says, and ends all of it when a limit is reached or nobody waits."""
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent_image.runner.tools.terminal import filter as denied
+from agent_image.runner.tools.terminal.box import Limits, command_line
+from appliance.core.clock import monotonic
+from appliance.core.errors import BadInput, NotIsolated, TooLarge
+
+DEFAULT = Limits()
+MAX_COMMAND_BYTES = 100_000
+"""The kernel takes 128 KiB for one argument."""
+_LOOK_S = 0.1
+"""How often the memory of a box is added up."""
+_REAP_S = 0.002
+_CHUNK = 64 * 1024
+_ENDING: set[asyncio.Task[None]] = set()
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """What became of a command."""
+
+    exit_code: int | None
+    """128 + n after signal n, as in a shell; None when the box was ended."""
+    output: str
+    """What it said, errors among it, as UTF-8; a last line in brackets says why it was ended."""
+    truncated: bool
+    """Whether it said more than it may."""
+    timed_out: bool
+    seconds: float
+
+
+async def run(command: str, limits: Limits = DEFAULT) -> Ran:
+    """Run one command of bash in a box of its own; nothing of it is left when this returns, nor when it is cancelled.
+
+    Raises:
+        BadInput: it cannot be a command. NotIsolated: the box could not be made, so nothing was run.
+    """
+    began = monotonic()
+    box = _Box(_checked(command), limits)
+    try:
+        await box.follow()
+    finally:
+        await box.close()
+    ran = box.ran(monotonic() - began)
+    if ran.exit_code is None and not box.why_ended:
+        raise NotIsolated(box=ran.output[-300:].strip())
+    return ran
+
+
+def _checked(command: str) -> str:
+    try:
+        size = len(command.encode())
+    except UnicodeEncodeError:
+        raise BadInput("The command is not valid Unicode: leave out lone surrogates.") from None
+    if "\0" in command:
+        raise BadInput("A command cannot contain the character NUL: leave it out.")
+    if size > MAX_COMMAND_BYTES:
+        raise TooLarge(f"The command is longer than {MAX_COMMAND_BYTES} bytes: make it shorter.")
+    return command
+
+
+class _Box:
+    """One box from its start to its end. `end` may be called at any time, and more than once."""
+
+    def __init__(self, command: str, limits: Limits) -> None:
+        self._limits = limits
+        self._said = bytearray()
+        self._report: dict[str, Any] = {}
+        self._output, output = os.pipe()
+        self._status, status = os.pipe()
+        try:
+            self._process = _spawn(command, limits, output, status)
+        except OSError as error:
+            os.close(self._output)
+            os.close(self._status)
+            raise NotIsolated(why=str(error)) from None
+        finally:
+            os.close(output)
+            os.close(status)
+        self._init: int | None = None
+        """Descriptor of the first process in the box: the kernel ends a pid namespace with its first process."""
+        self._transports: list[asyncio.ReadTransport] = []
+        self._too_long = f"it took more than {limits.seconds:g} s"
+        self.why_ended = ""
+        self._over = asyncio.create_task(self._until_over())
+
+    async def follow(self) -> None:
+        """Return when nothing in the box lives any more, ending it where it goes beyond a limit."""
+        alarm = asyncio.get_running_loop().call_later(self._limits.seconds, self.end, self._too_long)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read_output())
+                group.create_task(self._watch_memory())
+        finally:
+            alarm.cancel()
+
+    async def _until_over(self) -> None:
+        """bwrap reports whom it started and how that ended; what was left behind is killed after its last word."""
+        status = await self._reader(self._status)
+        while line := await status.readline():
+            self._report |= msgspec.json.decode(line)
+            if self._init is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._init = os.pidfd_open(self._report["child-pid"])
+        while not self._is_gone():  # noqa: ASYNC110
+            await asyncio.sleep(_REAP_S)
+
+    def _is_gone(self) -> bool:
+        """Whether the first process and with it all of the namespace is gone, and ours is reaped."""
+        init_is_gone = self._init is None or bool(select.select([self._init], [], [], 0)[0])
+        return self._process.poll() is not None and init_is_gone
+
+    async def _reader(self, descriptor: int) -> asyncio.StreamReader:
+        reader = asyncio.StreamReader()
+        pipe = open(descriptor, "rb", buffering=0)  # noqa: SIM115, ASYNC230
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        self._transports.append(transport)
+        return reader
+
+    async def _read_output(self) -> None:
+        output = await self._reader(self._output)
+        most = self._limits.output_bytes
+        while chunk := await output.read(_CHUNK):
+            self._said += chunk
+            if len(self._said) > most:
+                self.end(f"it said more than {most} bytes: write to a file and show a part of it")
+                return
+
+    async def _watch_memory(self) -> None:
+        """Limits of the kernel count each process alone, so the sum is watched from outside."""
+        most = self._limits.memory_bytes
+        while not self._over.done():
+            # In a thread: with 64 processes a look takes milliseconds.
+            if self._init is not None and await asyncio.to_thread(memory_of, self._report["child-pid"]) > most:
+                self.end(f"all together it used more than {most // 2**20} MiB of memory")
+            await asyncio.wait({self._over}, timeout=_LOOK_S)
+
+    def end(self, why: str) -> None:
+        """Kill everything in the box."""
+        if self._over.done():
+            return
+        self.why_ended = self.why_ended or why
+        with contextlib.suppress(ProcessLookupError):
+            if self._init is not None:
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+            elif self._process.poll() is None:  # the first process has not left our group yet, or dies with bwrap
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def close(self) -> None:
+        """End what still runs and return when it is gone; if whoever waits is cancelled again, it ends all the same."""
+        ending = asyncio.create_task(self._close())
+        _ENDING.add(ending)
+        ending.add_done_callback(_ENDING.discard)
+        await asyncio.shield(ending)
+
+    async def _close(self) -> None:
+        self.end("nobody waits for it any more")
+        await self._over
+        for transport in self._transports:
+            transport.close()
+        if self._init is not None:
+            os.close(self._init)
+
+    def ran(self, seconds: float) -> Ran:
+        """Return what became of the command."""
+        most = self._limits.output_bytes
+        words = self._said[:most].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        note = f"\n[ended: {self.why_ended}]" if self.why_ended else ""
+        return Ran(
+            exit_code=None if self.why_ended else self._report.get("exit-code"),
+            output=words + note,
+            truncated=len(self._said) > most,
+            timed_out=self.why_ended == self._too_long,
+            seconds=round(seconds, 3),
+        )
+
+
+def _spawn(command: str, limits: Limits, output: int, status: int) -> subprocess.Popen[bytes]:
+    """Start the box. From this thread: it asks to die with the thread that started it.
+
+    Not by way of the event loop: uvloop's children inherit every inheritable descriptor, such as the shared page's.
+    """
+    with open(os.memfd_create("filter"), "w+b", buffering=0) as rules:  # noqa: PTH123
+        rules.write(denied.program())
+        rules.seek(0)
+        line = command_line(command, limits, is_root=os.geteuid() == 0, filter_fd=rules.fileno(), status_fd=status)
+        return subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, close_fds=True, cwd="/",
+            pass_fds=(rules.fileno(), status), env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin"}, start_new_session=True,
+        )  # fmt: skip
+
+
+def memory_of(process: int) -> int:
+    """Return the bytes of memory that a process and all its descendants hold, files they only read left out."""
+    total, waiting = 0, [process]
+    while waiting:
+        folder = Path(f"/proc/{waiting.pop()}")
+        with contextlib.suppress(OSError):  # it has just ended
+            lines = (folder / "status").read_text().splitlines()
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "RssShmem")))
+            for thread in (folder / "task").iterdir():
+                waiting += map(int, (thread / "children").read_text().split())
+    return total
