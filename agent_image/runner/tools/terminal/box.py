@@ -1,7 +1,8 @@
 """What the box is made of, as one command line of well-kept programs: bubblewrap, util-linux, coreutils. Pure.
 
 From the outside in: `setpriv` becomes another user and asks to die with the runner, `timeout` ends everything even if
-the runner is frozen, `bwrap` makes the namespaces and the file system, `nice`, `choom` and `prlimit` set the limits.
+the runner is frozen, `choom` offers it to the kernel first where memory runs out, `bwrap` makes the namespaces and the
+file system, `nice` and `prlimit` set the limits.
 """
 
 from pathlib import Path
@@ -45,11 +46,10 @@ def command_line(command: str, limits: Limits, *, is_root: bool, filter_fd: int,
     user = [f"--reuid={OUTSIDE_ID}", f"--regid={OUTSIDE_ID}", "--clear-groups"] if is_root else []
     return [
         *["setpriv", *user, "--pdeathsig=KILL", "--"],
-        *["timeout", "--signal=KILL", f"{limits.seconds + GRACE_S:.1f}"],
+        *["timeout", "--signal=KILL", f"{limits.seconds + GRACE_S:.1f}", "choom", "--adjust=1000", "--"],
         *["bwrap", *_namespaces(), *_files(limits), *_environment()],
         *["--seccomp", str(filter_fd), "--json-status-fd", str(status_fd), "--"],
-        *["nice", "--adjustment=19", "choom", "--adjust=1000", "--"],
-        *["prlimit", *_limits(limits), "--", "bash", "-c", command],
+        *["nice", "--adjustment=19", "prlimit", *_limits(limits), "--", "bash", "-c", command],
     ]
 
 
@@ -66,8 +66,7 @@ def _files(limits: Limits) -> list[str]:
         *["--ro-bind", "/usr", "/usr", "--tmpfs", "/usr/local", "--remount-ro", "/usr/local"],
         *[word for path in _LINKED for word in _as_here(path)],
         *[word for path in _SEEN for word in ("--ro-bind-try", path, path)],
-        *["--proc", "/proc"],
-        *["--dev", "/dev", "--remount-ro", "/dev"],
+        *["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"],
         *["--size", str(limits.file_bytes), "--tmpfs", WORK, "--symlink", WORK, "/tmp", "--chdir", WORK],  # noqa: S108
         *["--remount-ro", "/"],
     ]

@@ -15,13 +15,13 @@ _EQUAL, _GREATER = 4, 6
 _INET6 = 10
 _STRANGE = range(3, _INET6)
 """Families of sockets between AF_INET and AF_INET6."""
-DENIED = (
-    *("add_key", "keyctl", "request_key", "memfd_create", "memfd_secret", "shmget", "shmat", "msgget", "semget"),
-    *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "perf_event_open", "bpf", "userfaultfd"),
-    *("mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "unshare", "setns"),
-    *("io_uring_setup", "io_uring_enter", "io_uring_register", "open_by_handle_at", "name_to_handle_at", "fanotify_init"),
-    *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot", "swapon", "swapoff", "acct", "quotactl", "syslog"),
-)  # fmt: skip
+DENIED = """
+add_key keyctl request_key memfd_create memfd_secret shmget shmat msgget semget
+ptrace process_vm_readv process_vm_writev kcmp pidfd_getfd perf_event_open bpf userfaultfd
+mount umount2 pivot_root chroot open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr unshare setns
+io_uring_setup io_uring_enter io_uring_register open_by_handle_at name_to_handle_at fanotify_init
+kexec_load kexec_file_load init_module finit_module delete_module reboot swapon swapoff acct quotactl syslog
+"""
 
 
 class _Comparison(ctypes.Structure):
@@ -39,7 +39,7 @@ def program() -> bytes:
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))
     try:
-        for name in DENIED:
+        for name in DENIED.split():
             _deny(library, context, name, errno.EPERM)
         for family in _STRANGE:
             _deny(library, context, "socket", errno.EAFNOSUPPORT, _Comparison(0, _EQUAL, family, 0))

@@ -1,0 +1,41 @@
+"""Looking at boxes from outside: which of their processes live, whoever says what."""
+
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from agent_image.runner.tools.terminal import why_not
+
+WHY_NOT = why_not()
+needs_boxes = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "")
+
+RUNNER = "import asyncio, sys; from agent_image.runner.tools.terminal import Limits, run; "
+RUNNER += "asyncio.run(run(sys.argv[1], Limits(seconds=float(sys.argv[2]))))"
+
+
+def marked_sleep() -> tuple[str, str]:
+    """Return a command that sleeps for years, and the mark by which it is found."""
+    mark = f"{uuid.uuid4().int % 10**12 + 10**12}"
+    return f"sleep {mark}", mark
+
+
+def living(mark: str) -> list[int]:
+    """Return the processes of this machine that were started to sleep for `mark` seconds."""
+    return [pid for pid, words in _processes() if words[:2] == ["sleep", mark]]
+
+
+def _processes() -> list[tuple[int, list[str]]]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found.append((int(folder.name), (folder / "cmdline").read_text().split("\0")))
+        except OSError:
+            continue
+    return found
+
+
+def runner_of(command: str, seconds: float) -> list[str]:
+    """Return what starts a process of its own that runs `command` in a box, as a runner does."""
+    return [sys.executable, "-P", "-c", RUNNER, command, str(seconds)]
