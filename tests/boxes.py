@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agent_image.runner.tools.terminal import why_not
+from agent_image.runner.tools.terminal import trial
 
-WHY_NOT = why_not()
+WHY_NOT = trial.forbidden() or trial.missing()
+"""What this machine lacks. Not `why_not`: a box that is broken must fail its tests, not skip them."""
 needs_boxes = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "")
 
 RUNNER = "import asyncio, sys; from agent_image.runner.tools.terminal import Limits, run; "

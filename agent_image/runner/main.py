@@ -28,6 +28,7 @@ from agent_image.runner.reign import Reign
 from agent_image.runner.streams import page_events, socket
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.wiring import Tasks
+from agent_image.runner.tools import terminal
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import Parts
@@ -192,6 +193,7 @@ def main(boot: str, descriptor: int, port: int) -> None:
     """Run one boot."""
     config = settings.load("runner")
     logs.configure(config.log_level, agent=config.cluster_agent_id, boot=boot[:8])
+    terminal.is_offered(config.cluster_terminal)
     # What was imported stays for good; without this a full collection now and then stops every stream for 30 ms.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

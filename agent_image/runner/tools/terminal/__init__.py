@@ -2,6 +2,6 @@
 
 from agent_image.runner.tools.terminal.box import Limits
 from agent_image.runner.tools.terminal.running import Ran, run
-from agent_image.runner.tools.terminal.trial import why_not
+from agent_image.runner.tools.terminal.trial import is_offered, why_not
 
-__all__ = ["Limits", "Ran", "run", "why_not"]
+__all__ = ["Limits", "Ran", "is_offered", "run", "why_not"]

@@ -1,8 +1,8 @@
-"""`python -m agent_image.runner.tools.terminal`: can commands be isolated here? Says why not, with exit code 1."""
+"""`python -m agent_image.runner.tools.terminal`: says why no command can be isolated here; nothing where one can."""
 
 import sys
 
 from agent_image.runner.tools.terminal.trial import why_not
 
 if __name__ == "__main__":
-    sys.exit(why_not())
+    sys.stdout.write(why_not() or "")

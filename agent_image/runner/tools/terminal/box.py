@@ -14,7 +14,8 @@ OUTSIDE_ID = 1_900_000_000
 INSIDE_ID = 65534
 """What a command takes itself for: nobody."""
 WORK = "/work"
-PATH = "/usr/bin:/usr/sbin"
+PATH = "/usr/bin:/usr/sbin:/bin:/sbin"
+"""Where programs are, outside and inside."""
 GRACE_S = 2
 """A runner that is not frozen ends a command itself, this much earlier than `timeout` does."""
 _OPEN_FILES = 256

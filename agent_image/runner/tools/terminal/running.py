@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from agent_image.runner.tools.terminal import filter as denied
-from agent_image.runner.tools.terminal.box import Limits, command_line
+from agent_image.runner.tools.terminal.box import PATH, Limits, command_line
 from appliance.core.clock import monotonic
 from appliance.core.errors import BadInput, NotIsolated, TooLarge
 
@@ -198,7 +198,7 @@ def _spawn(command: str, limits: Limits, output: int, status: int) -> subprocess
         line = command_line(command, limits, is_root=os.geteuid() == 0, filter_fd=rules.fileno(), status_fd=status)
         return subprocess.Popen(
             line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, close_fds=True, cwd="/",
-            pass_fds=(rules.fileno(), status), env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin"}, start_new_session=True,
+            pass_fds=(rules.fileno(), status), env={"PATH": PATH}, start_new_session=True,
         )  # fmt: skip
 
 

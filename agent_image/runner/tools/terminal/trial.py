@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent_image.runner.tools.terminal import filter as denied
-from agent_image.runner.tools.terminal.box import INSIDE_ID, OUTSIDE_ID, Limits
+from agent_image.runner.tools.terminal.box import INSIDE_ID, OUTSIDE_ID, PATH, Limits
 from agent_image.runner.tools.terminal.running import run
+from appliance.core import logs
 from appliance.core.errors import NotIsolated
 
+log = logs.get("runner")
 _PROGRAMS = {
     "setpriv": "util-linux",
     "choom": "util-linux",
@@ -38,8 +40,18 @@ for line in 'NoNewPrivs:.1' 'Seccomp:.2' 'CapBnd:.0*' 'Uid:.{INSIDE_ID}.*'; do
 done
 true & wait $! || exit 1
 """
+_OF_CONTAINERS = ("/.dockerenv", "/run/.containerenv")
+"""Files that Docker and Podman put into their containers."""
 _PATIENCE_S = 10.0
 _TRIES: tuple[Callable[[], str | None], ...]
+
+
+def is_offered(wished: bool) -> bool:
+    """Whether this runner has the tool; logs why not where it was wished for. An agent serves all the same."""
+    why = why_not() if wished else None
+    if why:
+        log.warning("terminal_absent", why=why)
+    return wished and why is None
 
 
 def why_not() -> str | None:
@@ -50,22 +62,23 @@ def why_not() -> str | None:
     return next((why for tried in _TRIES if (why := tried())), None)
 
 
-def _forbidden() -> str | None:
+def forbidden() -> str | None:
     """Try the namespaces alone, as the user that commands have: containers and kernel settings forbid them."""
     user = [f"--reuid={OUTSIDE_ID}", f"--regid={OUTSIDE_ID}", "--clear-groups"] if os.geteuid() == 0 else []
     space = ["unshare", "--user", "--map-current-user", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"]
     try:
         done = subprocess.run(
-            ["setpriv", *user, "--", *space], capture_output=True, text=True, check=False, timeout=_PATIENCE_S
-        )
+            ["setpriv", *user, "--", *space], env={"PATH": PATH}, capture_output=True, text=True, check=False,
+            timeout=_PATIENCE_S,
+        )  # fmt: skip
     except FileNotFoundError:
-        return _missing()
+        return missing()
     except subprocess.TimeoutExpired:
         return f"Trying a namespace took longer than {_PATIENCE_S:g} s. {_OFF}"
     return None if done.returncode == 0 else f"{_remedy()} ({done.stderr.strip()[-200:]})"
 
 
-_OFF = "Otherwise leave CLUSTER_TERMINAL off."
+_OFF = "Without commands: `CLUSTER_TERMINAL= make up`."
 
 
 def _remedy() -> str:
@@ -73,7 +86,7 @@ def _remedy() -> str:
         file = Path("/proc/sys") / name
         if file.exists() and file.read_text().strip() == value:
             return f"This machine's kernel forbids namespaces to ordinary users: {mends}. {_OFF}"
-    if _in_container():
+    if any(map(os.path.exists, _OF_CONTAINERS)):
         return (
             "A container without privileges may not make namespaces of its own, so a command cannot be isolated in it: "
             f"use the runtime embedded (`make up ARGS='--runtime embedded'` in a home of its own). {_OFF}"
@@ -81,24 +94,14 @@ def _remedy() -> str:
     return f"This machine does not allow namespaces: ask whoever runs it to. {_OFF}"
 
 
-def _in_container() -> bool:
-    return any(map(os.path.exists, ("/.dockerenv", "/run/.containerenv"))) or "container=" in _environment_of_init()
-
-
-def _environment_of_init() -> str:
-    try:
-        return Path("/proc/1/environ").read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _missing() -> str | None:
-    missing = sorted({package for program, package in _PROGRAMS.items() if not shutil.which(program)})
+def missing() -> str | None:
+    """Return which packages of Debian are not there."""
+    absent = sorted({package for program, package in _PROGRAMS.items() if not shutil.which(program, path=PATH)})
     try:
         denied.program()
     except OSError:
-        missing.append("libseccomp2")
-    return f"Missing here: sudo apt-get install -y {' '.join(missing)}. {_OFF}" if missing else None
+        absent.append("libseccomp2")
+    return f"Missing here: sudo apt-get install -y {' '.join(absent)}. {_OFF}" if absent else None
 
 
 def _fails() -> str | None:
@@ -110,4 +113,4 @@ def _fails() -> str | None:
     return None if ran.exit_code == 0 else f"The box does not close here: {ran.output.strip()[-300:]}. {_OFF}"
 
 
-_TRIES = (_forbidden, _missing, _fails)
+_TRIES = (forbidden, missing, _fails)
