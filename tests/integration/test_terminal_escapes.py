@@ -202,8 +202,13 @@ async def test_a_flood_of_output_is_stopped_at_once() -> None:
     assert ran.seconds < 10
 
 
-DETACHED = ("setsid {0} & wait", "nohup {0} & wait", "({0} &) & sleep 60", "trap '' TERM HUP; {0}; true")
-DETACHED += ("exec <&- >&- 2>&-; setsid -f {0}; sleep 60",)
+DETACHED = [
+    "setsid {0} & wait",
+    "nohup {0} & wait",
+    "({0} &) & sleep 60",
+    "trap '' TERM HUP; {0}; true",
+    "exec <&- >&- 2>&-; setsid -f {0}; sleep 60",
+]
 
 
 @pytest.mark.parametrize("detached", DETACHED)
