@@ -19,10 +19,10 @@ def refuse_open_box() -> None:
     """
     command = [sys.executable, *TRIAL]
     done = subprocess.run(command, env=PYTHON, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
-    refuse(done.stdout.strip() or (done.stderr.strip()[-300:] if done.returncode else ""))
+    refuse(done.stdout or (done.stderr[-300:] if done.returncode else ""))
 
 
 def refuse(why: str) -> None:
     """Raise SettingsError when a trial gave a reason."""
-    if why:
-        raise SettingsError(f"CLUSTER_TERMINAL: {why}")
+    if why.strip():
+        raise SettingsError(f"CLUSTER_TERMINAL: {why.strip()}")

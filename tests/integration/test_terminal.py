@@ -79,7 +79,7 @@ async def test_a_cancelled_command_is_gone_when_the_cancellation_returns() -> No
     await wait_until(lambda: _living(mark), of="the command")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await running
+        await asyncio.wait_for(asyncio.shield(running), 5)
     assert living(mark) == []
 
 

@@ -197,7 +197,7 @@ def _spawn(command: str, limits: Limits, output: int, status: int) -> subprocess
         rules.seek(0)
         line = command_line(command, limits, is_root=os.geteuid() == 0, filter_fd=rules.fileno(), status_fd=status)
         return subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, close_fds=True, cwd="/",
+            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
             pass_fds=(rules.fileno(), status), env={"PATH": PATH}, start_new_session=True,
         )  # fmt: skip
 
