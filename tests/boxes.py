@@ -13,7 +13,7 @@ WHY_NOT = trial.forbidden() or trial.missing()
 needs_boxes = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "")
 
 RUNNER = "import asyncio, sys; from agent_image.runner.tools.terminal import Limits, run; "
-RUNNER += "asyncio.run(run(sys.argv[1], Limits(seconds=float(sys.argv[2]))))"
+RUNNER += "print(asyncio.run(run(sys.argv[1], Limits(seconds=float(sys.argv[2])))).output)"
 
 
 def marked_sleep() -> tuple[str, str]:
@@ -35,6 +35,11 @@ def _processes() -> list[tuple[int, list[str]]]:
         except OSError:
             continue
     return found
+
+
+def parent_of(pid: int) -> int:
+    """Return a process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def runner_of(command: str, seconds: float) -> list[str]:

@@ -15,7 +15,7 @@ from agent_image.runner.tools.terminal import Limits, run
 from agent_image.runner.tools.terminal.box import GRACE_S, OUTSIDE_ID, command_line
 from agent_image.runner.tools.terminal.filter import program
 from appliance.core.errors import BadInput, NotIsolated, TooLarge
-from tests.boxes import living, marked_sleep, needs_boxes, runner_of
+from tests.boxes import living, marked_sleep, needs_boxes, parent_of, runner_of
 from tests.waiting import wait_until
 
 pytestmark = needs_boxes
@@ -28,7 +28,7 @@ async def test_a_pipe_of_programs_works_and_files_of_the_work_folder_can_be_read
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 7", 7), ("false", 1), ("no-such-program", 127),
-                                               ("kill -TERM $$", 143), ("true", 0), ("", 0)])  # fmt: skip
+                                               ("kill -TERM $$", 143), ("true", 0), ("", 0), ("-x", 127)])  # fmt: skip
 async def test_the_exit_code_is_the_commands(command: str, code: int) -> None:
     assert (await run(command)).exit_code == code
 
@@ -110,12 +110,11 @@ async def test_no_descriptor_and_no_process_is_left_behind() -> None:
 
 @contextmanager
 def another_runner(command: str, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
-    runner = subprocess.Popen(runner_of(command, seconds))
-    try:
-        yield runner
-    finally:
-        runner.kill()
-        runner.wait()
+    with subprocess.Popen(runner_of(command, seconds), stdout=subprocess.PIPE) as runner:
+        try:
+            yield runner
+        finally:
+            runner.kill()
 
 
 async def test_a_killed_runner_takes_its_command_with_it() -> None:
@@ -132,6 +131,20 @@ async def test_a_frozen_runner_cannot_let_a_command_run_on() -> None:
         await wait_until(lambda: _living(mark), of="the command")
         runner.send_signal(signal.SIGSTOP)
         await wait_until(lambda: _gone(mark), within_s=1 + GRACE_S + 5, of="the end of the command")
+        runner.send_signal(signal.SIGCONT)
+        assert runner.communicate()[0] == b"\n[ended: it took more than 1 s]\n"
+
+
+async def test_a_box_that_is_killed_from_outside_says_that_it_was() -> None:
+    command, mark = marked_sleep()
+    running = asyncio.create_task(run(f"{command}; true"))
+    await wait_until(lambda: _living(mark), of="the command")
+    bash = parent_of(living(mark)[0])
+    os.kill(parent_of(parent_of(bash)), signal.SIGKILL)  # bwrap, outside
+    ran = await running
+    assert (ran.exit_code, ran.timed_out) == (None, False)
+    assert ran.output == "\n[ended: somebody or the kernel killed it, perhaps for want of memory]"
+    assert living(mark) == []
 
 
 async def test_what_cannot_be_a_command_is_refused_with_a_sentence() -> None:

@@ -50,7 +50,7 @@ def command_line(command: str, limits: Limits, *, is_root: bool, filter_fd: int,
         *["timeout", "--signal=KILL", f"{limits.seconds + GRACE_S:.1f}", "choom", "--adjust=1000", "--"],
         *["bwrap", *_namespaces(), *_files(limits), *_environment()],
         *["--seccomp", str(filter_fd), "--json-status-fd", str(status_fd), "--"],
-        *["nice", "--adjustment=19", "prlimit", *_limits(limits), "--", "bash", "-c", command],
+        *["nice", "--adjustment=19", "prlimit", *_limits(limits), "--", "bash", "-c", "--", command],
     ]
 
 

@@ -23,6 +23,8 @@ _LOOK_S = 0.1
 """How often the memory of a box is added up."""
 _REAP_S = 0.002
 _CHUNK = 64 * 1024
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""How `timeout` ends when it was killed, or what it watched was."""
 _ENDING: set[asyncio.Task[None]] = set()
 
 
@@ -51,10 +53,7 @@ async def run(command: str, limits: Limits = DEFAULT) -> Ran:
         await box.follow()
     finally:
         await box.close()
-    ran = box.ran(monotonic() - began)
-    if ran.exit_code is None and not box.why_ended:
-        raise NotIsolated(box=ran.output[-300:].strip())
-    return ran
+    return box.ran(monotonic() - began)
 
 
 def _checked(command: str) -> str:
@@ -91,7 +90,7 @@ class _Box:
         """Descriptor of the first process in the box: the kernel ends a pid namespace with its first process."""
         self._transports: list[asyncio.ReadTransport] = []
         self._too_long = f"it took more than {limits.seconds:g} s"
-        self.why_ended = ""
+        self._why_ended = ""
         self._over = asyncio.create_task(self._until_over())
 
     async def follow(self) -> None:
@@ -149,9 +148,9 @@ class _Box:
 
     def end(self, why: str) -> None:
         """Kill everything in the box."""
-        if self._over.done():
+        if self._is_gone():
             return
-        self.why_ended = self.why_ended or why
+        self._why_ended = self._why_ended or why
         with contextlib.suppress(ProcessLookupError):
             if self._init is not None:
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
@@ -167,22 +166,28 @@ class _Box:
 
     async def _close(self) -> None:
         self.end("nobody waits for it any more")
-        await self._over
+        await asyncio.wait({self._over})
         for transport in self._transports:
             transport.close()
         if self._init is not None:
             os.close(self._init)
+        self._over.result()
 
     def ran(self, seconds: float) -> Ran:
-        """Return what became of the command."""
+        """Return what became of the command; NotIsolated when it never began."""
         most = self._limits.output_bytes
         words = self._said[:most].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        note = f"\n[ended: {self.why_ended}]" if self.why_ended else ""
+        if not self._why_ended and "exit-code" not in self._report:
+            if self._process.returncode not in _KILLED:
+                raise NotIsolated(box=words[-300:].strip())
+            late = seconds >= self._limits.seconds
+            self._why_ended = self._too_long if late else "somebody or the kernel killed it, perhaps for want of memory"
+        why = self._why_ended
         return Ran(
-            exit_code=None if self.why_ended else self._report.get("exit-code"),
-            output=words + note,
+            exit_code=None if why else self._report["exit-code"],
+            output=f"{words}\n[ended: {why}]" if why else words,
             truncated=len(self._said) > most,
-            timed_out=self.why_ended == self._too_long,
+            timed_out=why == self._too_long,
             seconds=round(seconds, 3),
         )
 
