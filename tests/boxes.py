@@ -27,6 +27,11 @@ def living(mark: str) -> list[int]:
     return [pid for pid, words in _processes() if words[:2] == ["sleep", mark]]
 
 
+def traces(mark: str) -> list[int]:
+    """Return every process that was told of `mark`, those that make its box among them."""
+    return [pid for pid, words in _processes() if any(mark in word for word in words)]
+
+
 def _processes() -> list[tuple[int, list[str]]]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from agent_image.runner.tools.terminal import Limits, run
-from agent_image.runner.tools.terminal.box import GRACE_S, OUTSIDE_ID, command_line
+from agent_image.runner.tools.terminal.box import BEGUN, GRACE_S, Around, command_line
 from agent_image.runner.tools.terminal.filter import program
 from appliance.core.errors import BadInput, NotIsolated, TooLarge
-from tests.boxes import living, marked_sleep, needs_boxes, parent_of, runner_of
+from tests.boxes import living, marked_sleep, needs_boxes, parent_of, runner_of, traces
 from tests.waiting import wait_until
 
 pytestmark = needs_boxes
@@ -80,7 +81,7 @@ async def test_a_cancelled_command_is_gone_when_the_cancellation_returns() -> No
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(asyncio.shield(running), 5)
-    assert living(mark) == []
+    assert traces(mark) == []
 
 
 async def test_one_that_is_cancelled_before_its_box_stands_or_twice_leaves_nothing_either() -> None:
@@ -94,7 +95,7 @@ async def test_one_that_is_cancelled_before_its_box_stands_or_twice_leaves_nothi
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    await wait_until(lambda: _gone(mark), within_s=5, of="the end of every box")
+    await wait_until(lambda: _untraced(mark), within_s=5, of="the end of every box")
 
 
 async def test_no_descriptor_and_no_process_is_left_behind() -> None:
@@ -123,6 +124,13 @@ async def test_a_killed_runner_takes_its_command_with_it() -> None:
         await wait_until(lambda: _living(mark, 2), of="the command")
         runner.send_signal(signal.SIGKILL)
         await wait_until(lambda: _gone(mark), within_s=5, of="the end of the command")
+
+
+async def test_a_runner_that_is_killed_while_it_makes_a_box_leaves_none() -> None:
+    command, mark = marked_sleep()
+    dying = subprocess.Popen([sys.executable, "-P", "-m", "tests.dying_runners", command, "75"])
+    assert await asyncio.to_thread(dying.wait) == 0
+    await wait_until(lambda: _untraced(mark), within_s=5, of="the end of every box")
 
 
 async def test_a_frozen_runner_cannot_let_a_command_run_on() -> None:
@@ -170,20 +178,23 @@ def test_an_ordinary_user_has_the_same_box() -> None:
         rules.write(program())
         rules.seek(0)
         line = command_line(
-            "id -u; cat /proc/self/uid_map; touch /usr/x; echo hi > f && cat f",
-            Limits(), is_root=False, filter_fd=rules.fileno(), status_fd=status.fileno(),
+            "id -u; touch /usr/x; echo hi > f && cat f",
+            Limits(), Around(os.getpid(), is_root=False, filter_fd=rules.fileno(), status_fd=status.fileno()),
         )  # fmt: skip
         somebody = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups"] if os.geteuid() == 0 else []
         done = subprocess.run([*somebody, *line], cwd="/", pass_fds=(rules.fileno(), status.fileno()),
-                              capture_output=True, text=True)  # fmt: skip
+                              capture_output=True, text=True, input="!")  # fmt: skip
     assert done.returncode == 0
-    assert str(OUTSIDE_ID) not in done.stdout
-    assert (done.stdout.split()[0], done.stdout.split()[-1]) == ("65534", "hi")
-    assert "Read-only file system" in done.stderr
+    assert done.stdout == "65534\ntouch: cannot touch '/usr/x': Read-only file system\nhi\n"
+    assert done.stderr == f"{BEGUN}\n"
 
 
 async def _living(mark: str, number: int = 1) -> bool:
     return len(living(mark)) == number
+
+
+async def _untraced(mark: str) -> bool:
+    return traces(mark) == []
 
 
 async def _gone(mark: str) -> bool:

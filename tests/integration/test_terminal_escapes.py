@@ -14,7 +14,7 @@ import pytest
 from agent_image.runner.tools.terminal import Limits, run
 from agent_image.runner.tools.terminal.running import memory_of
 from agent_image.shared_page import SharedPage
-from tests.boxes import living, marked_sleep, needs_boxes
+from tests.boxes import living, marked_sleep, needs_boxes, traces
 
 pytestmark = needs_boxes
 SECRET = "the-word-that-nobody-may-read"
@@ -218,7 +218,7 @@ async def test_nothing_outlives_the_time_it_was_given(detached: str) -> None:
     await asyncio.sleep(0.8)
     assert len(living(mark)) == 1
     assert (await running).timed_out
-    assert living(mark) == []
+    assert traces(mark) == []
 
 
 async def test_nothing_outlives_a_command_that_ends_by_itself() -> None:
@@ -226,7 +226,7 @@ async def test_nothing_outlives_a_command_that_ends_by_itself() -> None:
     for _ in range(10):
         ran = await run(f"setsid -f {command} >/dev/null 2>&1; ({command} >/dev/null 2>&1 &); echo done")
         assert (ran.exit_code, ran.output) == (0, "done\n")
-        assert living(mark) == []
+        assert traces(mark) == []
 
 
 async def test_no_right_is_gained() -> None:

@@ -1,8 +1,12 @@
 """What the box is made of, as one command line of well-kept programs: bubblewrap, util-linux, coreutils. Pure.
 
-From the outside in: `setpriv` becomes another user and asks to die with the runner, `timeout` ends everything even if
-the runner is frozen, `choom` offers it to the kernel first where memory runs out, `bwrap` makes the namespaces and the
-file system, `nice` and `prlimit` set the limits.
+From the outside in: `setpriv` becomes another user and asks to die with the runner, `bash` ends where the runner has
+died before that, `choom` offers it to the kernel first where memory runs out, `unshare` makes a pid namespace around
+everything, `timeout` in it ends the box even if the runner is frozen, `bwrap` makes the namespaces and the file system,
+`nice` and `prlimit` set the limits, and `bash` waits for the runner's word before it begins.
+
+No moment is without somebody who ends it: PR_SET_PDEATHSIG reaches one process and only once it is set, hence the look
+at the parent, the outer namespace, which dies with its first process, and the word, which the dead do not give.
 """
 
 from pathlib import Path
@@ -41,16 +45,38 @@ class Limits(msgspec.Struct, frozen=True):
     """In the work folder, for one file and for all of them; it lies in memory."""
 
 
-def command_line(command: str, limits: Limits, *, is_root: bool, filter_fd: int, status_fd: int) -> list[str]:
-    """Return what runs `command` in the box; bwrap reads its filter from one descriptor and reports to the other."""
+class Around(msgspec.Struct, frozen=True):
+    """Whom the box belongs to, and the open descriptors it is given."""
+
+    runner: int
+    """Its process, the parent of the box."""
+    is_root: bool
+    filter_fd: int
+    """From which bwrap reads the system calls that are denied."""
+    status_fd: int
+    """To which bwrap reports."""
+
+
+_UNLESS_ORPHAN = '[ "$PPID" = "$0" ] && exec "$@"'
+BEGUN = "begun"
+_AT_THE_WORD = f'read -rN1 && echo {BEGUN} >&2 && exec bash -c -- "$0" </dev/null 2>&1'
+
+
+def command_line(command: str, limits: Limits, around: Around) -> list[str]:
+    """Return what runs `command` in the box once it is given a byte of input.
+
+    Output and errors of the command come as output; errors are those of the box, the last of which is BEGUN.
+    """
     # Without this root would be root in the files it can see, and the limit of processes would not hold.
-    user = [f"--reuid={OUTSIDE_ID}", f"--regid={OUTSIDE_ID}", "--clear-groups"] if is_root else []
+    user = [f"--reuid={OUTSIDE_ID}", f"--regid={OUTSIDE_ID}", "--clear-groups"] if around.is_root else []
     return [
-        *["setpriv", *user, "--pdeathsig=KILL", "--"],
-        *["timeout", "--signal=KILL", f"{limits.seconds + GRACE_S:.1f}", "choom", "--adjust=1000", "--"],
+        *["setpriv", *user, "--pdeathsig=KILL", "--", "bash", "-c", _UNLESS_ORPHAN, str(around.runner)],
+        *["choom", "--adjust=1000", "--"],
+        *["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child=KILL", "--"],
+        *["timeout", "--signal=KILL", f"{limits.seconds + GRACE_S:.1f}"],
         *["bwrap", *_namespaces(), *_files(limits), *_environment()],
-        *["--seccomp", str(filter_fd), "--json-status-fd", str(status_fd), "--"],
-        *["nice", "--adjustment=19", "prlimit", *_limits(limits), "--", "bash", "-c", "--", command],
+        *["--seccomp", str(around.filter_fd), "--json-status-fd", str(around.status_fd), "--"],
+        *["nice", "--adjustment=19", "prlimit", *_limits(limits), "--", "bash", "-c", _AT_THE_WORD, command],
     ]
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import select
 import signal
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import msgspec
 
 from agent_image.runner.tools.terminal import filter as denied
-from agent_image.runner.tools.terminal.box import PATH, Limits, command_line
+from agent_image.runner.tools.terminal.box import BEGUN, PATH, Around, Limits, command_line
 from appliance.core.clock import monotonic
 from appliance.core.errors import BadInput, NotIsolated, TooLarge
 
@@ -23,8 +22,6 @@ _LOOK_S = 0.1
 """How often the memory of a box is added up."""
 _REAP_S = 0.002
 _CHUNK = 64 * 1024
-_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""How `timeout` ends when it was killed, or what it watched was."""
 _ENDING: set[asyncio.Task[None]] = set()
 
 
@@ -75,19 +72,19 @@ class _Box:
         self._limits = limits
         self._said = bytearray()
         self._report: dict[str, Any] = {}
-        self._output, output = os.pipe()
         self._status, status = os.pipe()
         try:
-            self._process = _spawn(command, limits, output, status)
+            self._process = _spawn(command, limits, status)
         except OSError as error:
-            os.close(self._output)
             os.close(self._status)
             raise NotIsolated(why=str(error)) from None
         finally:
-            os.close(output)
             os.close(status)
-        self._init: int | None = None
-        """Descriptor of the first process in the box: the kernel ends a pid namespace with its first process."""
+        self._told = ""
+        """What the box itself had to say."""
+        self._word = self._process.stdin
+        self._init = 0
+        """The first process of the box's namespace, as this machine counts; 0 until it is known."""
         self._transports: list[asyncio.ReadTransport] = []
         self._too_long = f"it took more than {limits.seconds:g} s"
         self._why_ended = ""
@@ -104,24 +101,30 @@ class _Box:
             alarm.cancel()
 
     async def _until_over(self) -> None:
-        """bwrap reports whom it started and how that ended; what was left behind is killed after its last word."""
-        status = await self._reader(self._status)
+        """Give the word as soon as bwrap reports, and wait for our child, which ends after all of the namespace."""
+        status = await self._reader(open(self._status, "rb", buffering=0))  # noqa: PTH123, SIM115, ASYNC230
         while line := await status.readline():
             self._report |= msgspec.json.decode(line)
-            if self._init is None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._init = os.pidfd_open(self._report["child-pid"])
-        while not self._is_gone():  # noqa: ASYNC110
+            self._begin()
+        while self._process.poll() is None:  # noqa: ASYNC110
             await asyncio.sleep(_REAP_S)
 
-    def _is_gone(self) -> bool:
-        """Whether the first process and with it all of the namespace is gone, and ours is reaped."""
-        init_is_gone = self._init is None or bool(select.select([self._init], [], [], 0)[0])
-        return self._process.poll() is not None and init_is_gone
+    def _begin(self) -> None:
+        """Give the word; without it the command never begins, and the box ends by itself."""
+        if self._init or self._word is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # it has ended already
+            [self._init] = _children(self._process.pid, self._process.pid)
+            self._word.write(b"!")
+        self._say_nothing_more()
 
-    async def _reader(self, descriptor: int) -> asyncio.StreamReader:
+    def _say_nothing_more(self) -> None:
+        if self._word is not None:
+            self._word.close()
+        self._word = None
+
+    async def _reader(self, pipe: Any) -> asyncio.StreamReader:
         reader = asyncio.StreamReader()
-        pipe = open(descriptor, "rb", buffering=0)  # noqa: SIM115, ASYNC230
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), pipe
         )
@@ -129,7 +132,7 @@ class _Box:
         return reader
 
     async def _read_output(self) -> None:
-        output = await self._reader(self._output)
+        output = await self._reader(self._process.stdout)
         most = self._limits.output_bytes
         while chunk := await output.read(_CHUNK):
             self._said += chunk
@@ -142,20 +145,19 @@ class _Box:
         most = self._limits.memory_bytes
         while not self._over.done():
             # In a thread: with 64 processes a look takes milliseconds.
-            if self._init is not None and await asyncio.to_thread(memory_of, self._report["child-pid"]) > most:
+            if self._init and await asyncio.to_thread(memory_of, self._init) > most:
                 self.end(f"all together it used more than {most // 2**20} MiB of memory")
             await asyncio.wait({self._over}, timeout=_LOOK_S)
 
     def end(self, why: str) -> None:
         """Kill everything in the box."""
-        if self._is_gone():
+        self._say_nothing_more()
+        if self._process.poll() is not None:
             return
         self._why_ended = self._why_ended or why
-        with contextlib.suppress(ProcessLookupError):
-            if self._init is not None:
-                signal.pidfd_send_signal(self._init, signal.SIGKILL)
-            elif self._process.poll() is None:  # the first process has not left our group yet, or dies with bwrap
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._init:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init, signal.SIGKILL)  # our child, which lives, waits for it: the number is its own
 
     async def close(self) -> None:
         """End what still runs and return when it is gone; if whoever waits is cancelled again, it ends all the same."""
@@ -169,20 +171,21 @@ class _Box:
         await asyncio.wait({self._over})
         for transport in self._transports:
             transport.close()
-        if self._init is not None:
-            os.close(self._init)
+        if self._process.stderr:
+            with self._process.stderr as told:  # whoever wrote there is gone
+                self._told = told.read().decode(errors="replace")
         self._over.result()
 
     def ran(self, seconds: float) -> Ran:
         """Return what became of the command; NotIsolated when it never began."""
         most = self._limits.output_bytes
         words = self._said[:most].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        if not self._why_ended and "exit-code" not in self._report:
-            if self._process.returncode not in _KILLED:
-                raise NotIsolated(box=words[-300:].strip())
-            late = seconds >= self._limits.seconds
-            self._why_ended = self._too_long if late else "somebody or the kernel killed it, perhaps for want of memory"
         why = self._why_ended
+        if not why and BEGUN not in self._told:
+            raise NotIsolated(box=self._told[-300:].strip())
+        if not why and "exit-code" not in self._report:
+            late = seconds >= self._limits.seconds
+            why = self._too_long if late else "somebody or the kernel killed it, perhaps for want of memory"
         return Ran(
             exit_code=None if why else self._report["exit-code"],
             output=f"{words}\n[ended: {why}]" if why else words,
@@ -192,7 +195,7 @@ class _Box:
         )
 
 
-def _spawn(command: str, limits: Limits, output: int, status: int) -> subprocess.Popen[bytes]:
+def _spawn(command: str, limits: Limits, status: int) -> subprocess.Popen[bytes]:
     """Start the box. From this thread: it asks to die with the thread that started it.
 
     Not by way of the event loop: uvloop's children inherit every inheritable descriptor, such as the shared page's.
@@ -200,21 +203,26 @@ def _spawn(command: str, limits: Limits, output: int, status: int) -> subprocess
     with open(os.memfd_create("filter"), "w+b", buffering=0) as rules:  # noqa: PTH123
         rules.write(denied.program())
         rules.seek(0)
-        line = command_line(command, limits, is_root=os.geteuid() == 0, filter_fd=rules.fileno(), status_fd=status)
+        around = Around(os.getpid(), os.geteuid() == 0, rules.fileno(), status)
         return subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+            command_line(command, limits, around), bufsize=0, cwd="/",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             pass_fds=(rules.fileno(), status), env={"PATH": PATH}, start_new_session=True,
         )  # fmt: skip
+
+
+def _children(process: int, thread: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{thread}/children").read_text().split()]
 
 
 def memory_of(process: int) -> int:
     """Return the bytes of memory that a process and all its descendants hold, files they only read left out."""
     total, waiting = 0, [process]
     while waiting:
-        folder = Path(f"/proc/{waiting.pop()}")
+        pid = waiting.pop()
         with contextlib.suppress(OSError):  # it has just ended
-            lines = (folder / "status").read_text().splitlines()
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "RssShmem")))
-            for thread in (folder / "task").iterdir():
-                waiting += map(int, (thread / "children").read_text().split())
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                waiting += _children(pid, int(thread.name))
     return total
