@@ -83,7 +83,7 @@ def command_line(command: str, limits: Limits, around: Around) -> list[str]:
 def _namespaces() -> list[str]:
     return [
         *["--unshare-all", "--unshare-user", "--disable-userns", "--uid", f"{INSIDE_ID}", "--gid", f"{INSIDE_ID}"],
-        *["--hostname", "box", "--new-session", "--die-with-parent"],
+        *["--hostname", "box", "--new-session"],
     ]
 
 
