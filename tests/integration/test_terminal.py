@@ -172,21 +172,29 @@ async def test_without_a_box_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> 
         await run("echo it ran")
 
 
-def test_an_ordinary_user_has_the_same_box() -> None:
-    """Root's box is made by another user as well; here that user is the runner's own, who does not change."""
+def directly(command: str, *before: str, runner: int, word: str = "!") -> subprocess.CompletedProcess[str]:
+    """Make a box without our own code around it."""
     with tempfile.TemporaryFile() as rules, tempfile.TemporaryFile() as status:
         rules.write(program())
         rules.seek(0)
-        line = command_line(
-            "id -u; touch /usr/x; echo hi > f && cat f",
-            Limits(), Around(os.getpid(), is_root=False, filter_fd=rules.fileno(), status_fd=status.fileno()),
-        )  # fmt: skip
-        somebody = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups"] if os.geteuid() == 0 else []
-        done = subprocess.run([*somebody, *line], cwd="/", pass_fds=(rules.fileno(), status.fileno()),
-                              capture_output=True, text=True, input="!")  # fmt: skip
-    assert done.returncode == 0
+        around = Around(runner, os.geteuid() == 0 and not before, rules.fileno(), status.fileno())
+        return subprocess.run([*before, *command_line(command, Limits(), around)], cwd="/", input=word, text=True,
+                              pass_fds=(rules.fileno(), status.fileno()), capture_output=True)  # fmt: skip
+
+
+def test_an_ordinary_user_has_the_same_box() -> None:
+    """Root's box is made by another user as well; here that user is the runner's own, who does not change."""
+    somebody = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups"] if os.geteuid() == 0 else ["env"]
+    done = directly("id -u; touch /usr/x; echo hi > f && cat f", *somebody, runner=os.getpid())
     assert done.stdout == "65534\ntouch: cannot touch '/usr/x': Read-only file system\nhi\n"
-    assert done.stderr == f"{BEGUN}\n"
+    assert (done.returncode, done.stderr) == (0, f"{BEGUN}\n")
+
+
+def test_nothing_begins_without_the_runners_word_nor_where_the_runner_is_no_longer_the_parent() -> None:
+    assert directly("echo it ran", runner=os.getpid()).stdout == "it ran\n"
+    for unheard in (directly("echo it ran", runner=os.getpid(), word=""), directly("echo it ran", runner=os.getppid())):
+        assert unheard.returncode == 1
+        assert unheard.stdout + unheard.stderr == ""
 
 
 async def _living(mark: str, number: int = 1) -> bool:
