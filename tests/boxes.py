@@ -1,7 +1,12 @@
 """Looking at boxes from outside: which of their processes live, whoever says what."""
 
+import contextlib
+import os
+import signal
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +21,16 @@ RUNNER = "import asyncio, sys; from agent_image.runner.tools.terminal import Lim
 RUNNER += "print(asyncio.run(run(sys.argv[1], Limits(seconds=float(sys.argv[2])))).output)"
 
 
-def marked_sleep() -> tuple[str, str]:
-    """Return a command that sleeps for years, and the mark by which it is found."""
+@contextmanager
+def marked_sleep() -> Iterator[tuple[str, str]]:
+    """Give a command that sleeps for years, and the mark by which it is found; nothing of it stays, come what may."""
     mark = f"{uuid.uuid4().int % 10**12 + 10**12}"
-    return f"sleep {mark}", mark
+    try:
+        yield f"sleep {mark}", mark
+    finally:
+        for pid in traces(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def living(mark: str) -> list[int]:

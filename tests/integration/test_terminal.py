@@ -16,7 +16,7 @@ from agent_image.runner.tools.terminal import Limits, run
 from agent_image.runner.tools.terminal.box import BEGUN, GRACE_S, Around, command_line
 from agent_image.runner.tools.terminal.filter import program
 from appliance.core.errors import BadInput, NotIsolated, TooLarge
-from tests.boxes import living, marked_sleep, needs_boxes, parent_of, runner_of, traces
+from tests.boxes import living, needs_boxes, parent_of, runner_of, traces
 from tests.waiting import wait_until
 
 pytestmark = needs_boxes
@@ -74,8 +74,8 @@ async def test_twenty_at_once_do_not_see_each_other() -> None:
     assert max(ran.seconds for ran in many) < 15
 
 
-async def test_a_cancelled_command_is_gone_when_the_cancellation_returns() -> None:
-    command, mark = marked_sleep()
+async def test_a_cancelled_command_is_gone_when_the_cancellation_returns(sleeper: tuple[str, str]) -> None:
+    command, mark = sleeper
     running = asyncio.create_task(run(command))
     await wait_until(lambda: _living(mark), of="the command")
     running.cancel()
@@ -84,8 +84,10 @@ async def test_a_cancelled_command_is_gone_when_the_cancellation_returns() -> No
     assert traces(mark) == []
 
 
-async def test_one_that_is_cancelled_before_its_box_stands_or_twice_leaves_nothing_either() -> None:
-    command, mark = marked_sleep()
+async def test_one_that_is_cancelled_before_its_box_stands_or_twice_leaves_nothing_either(
+    sleeper: tuple[str, str],
+) -> None:
+    command, mark = sleeper
     for looks in range(40):
         running = asyncio.create_task(run(command))
         for _ in range(looks):
@@ -118,23 +120,23 @@ def another_runner(command: str, seconds: float) -> Iterator[subprocess.Popen[by
             runner.kill()
 
 
-async def test_a_killed_runner_takes_its_command_with_it() -> None:
-    command, mark = marked_sleep()
+async def test_a_killed_runner_takes_its_command_with_it(sleeper: tuple[str, str]) -> None:
+    command, mark = sleeper
     with another_runner(f"setsid {command} & {command}", 60) as runner:
         await wait_until(lambda: _living(mark, 2), of="the command")
         runner.send_signal(signal.SIGKILL)
         await wait_until(lambda: _gone(mark), within_s=5, of="the end of the command")
 
 
-async def test_a_runner_that_is_killed_while_it_makes_a_box_leaves_none() -> None:
-    command, mark = marked_sleep()
+async def test_a_runner_that_is_killed_while_it_makes_a_box_leaves_none(sleeper: tuple[str, str]) -> None:
+    command, mark = sleeper
     dying = subprocess.Popen([sys.executable, "-P", "-m", "tests.dying_runners", command, "75"])
     assert await asyncio.to_thread(dying.wait) == 0
     await wait_until(lambda: _untraced(mark), within_s=5, of="the end of every box")
 
 
-async def test_a_frozen_runner_cannot_let_a_command_run_on() -> None:
-    command, mark = marked_sleep()
+async def test_a_frozen_runner_cannot_let_a_command_run_on(sleeper: tuple[str, str]) -> None:
+    command, mark = sleeper
     with another_runner(command, 1.0) as runner:
         await wait_until(lambda: _living(mark), of="the command")
         runner.send_signal(signal.SIGSTOP)
@@ -143,8 +145,8 @@ async def test_a_frozen_runner_cannot_let_a_command_run_on() -> None:
         assert runner.communicate()[0] == b"\n[ended: it took more than 1 s]\n"
 
 
-async def test_a_box_that_is_killed_from_outside_says_that_it_was() -> None:
-    command, mark = marked_sleep()
+async def test_a_box_that_is_killed_from_outside_says_that_it_was(sleeper: tuple[str, str]) -> None:
+    command, mark = sleeper
     running = asyncio.create_task(run(f"{command}; true"))
     await wait_until(lambda: _living(mark), of="the command")
     bash = parent_of(living(mark)[0])

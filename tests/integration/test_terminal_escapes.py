@@ -14,7 +14,7 @@ import pytest
 from agent_image.runner.tools.terminal import Limits, run
 from agent_image.runner.tools.terminal.running import memory_of
 from agent_image.shared_page import SharedPage
-from tests.boxes import living, marked_sleep, needs_boxes, traces
+from tests.boxes import living, needs_boxes, traces
 
 pytestmark = needs_boxes
 SECRET = "the-word-that-nobody-may-read"
@@ -212,8 +212,8 @@ DETACHED = [
 
 
 @pytest.mark.parametrize("detached", DETACHED)
-async def test_nothing_outlives_the_time_it_was_given(detached: str) -> None:
-    command, mark = marked_sleep()
+async def test_nothing_outlives_the_time_it_was_given(detached: str, sleeper: tuple[str, str]) -> None:
+    command, mark = sleeper
     running = asyncio.create_task(run(detached.format(command), Limits(seconds=1.5)))
     await asyncio.sleep(0.8)
     assert len(living(mark)) == 1
@@ -221,8 +221,8 @@ async def test_nothing_outlives_the_time_it_was_given(detached: str) -> None:
     assert traces(mark) == []
 
 
-async def test_nothing_outlives_a_command_that_ends_by_itself() -> None:
-    command, mark = marked_sleep()
+async def test_nothing_outlives_a_command_that_ends_by_itself(sleeper: tuple[str, str]) -> None:
+    command, mark = sleeper
     for _ in range(10):
         ran = await run(f"setsid -f {command} >/dev/null 2>&1; ({command} >/dev/null 2>&1 &); echo done")
         assert (ran.exit_code, ran.output) == (0, "done\n")
