@@ -36,7 +36,8 @@ async def signed_in(cluster: Runners, name: str = "ada") -> AsyncIterator[Client
 
 
 def tool_directive(name: str, more: str = "quote", **arguments: Any) -> str:
-    return f"[[tool={name}:{json.dumps(arguments, separators=(',', ':'))} {more}]]"
+    given = json.dumps(arguments, separators=(",", ":")).replace(" ", "\\u0020")  # directives end at a blank
+    return f"[[tool={name}:{given} {more}]]"
 
 
 class Asked:

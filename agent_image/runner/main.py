@@ -29,10 +29,13 @@ from agent_image.runner.numbers import measure, show
 from agent_image.runner.reign import Reign
 from agent_image.runner.schedules.api import ScheduleApi
 from agent_image.runner.schedules.firing import Firer
+from agent_image.runner.schedules.tool import reminder
 from agent_image.runner.streams import page_events, socket
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.wiring import Tasks
+from agent_image.runner.tools import terminal
 from agent_image.runner.tools.running import Parts as ToolParts
+from agent_image.runner.tools.shell import shell
 from agent_image.runner.tools.toolbox import Toolbox, fill
 from agent_image.runner.tools.web_fetch import fetcher
 from agent_image.runner.turns.announcer import Announcer
@@ -124,7 +127,8 @@ class Runner:
     def _toolbox(self) -> Toolbox:
         """Return the tools of this runner: its own, and those that modules and packages bring."""
         config = self._config
-        own = [spawner(self._tasks.board, within_s=config.task_timeout)]
+        own = [spawner(self._tasks.board, within_s=config.task_timeout), reminder(self._schedules)]
+        own += [shell()] if config.cluster_terminal else []
         if allowed := config.web_fetch_hosts():
             own.append(fetcher(allowed, private=config.web_fetch_private))
         return fill(filter(None, config.tool_modules.split(",")), own)
@@ -224,6 +228,8 @@ def main(boot: str, descriptor: int, port: int) -> None:
     """Run one boot."""
     config = settings.load("runner")
     logs.configure(config.log_level, agent=config.cluster_agent_id, boot=boot[:8])
+    # Tried before there is an event loop: trying starts a process.
+    config = config.model_copy(update={"cluster_terminal": terminal.is_offered(config.cluster_terminal)})
     # What was imported stays for good; without this a full collection now and then stops every stream for 30 ms.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

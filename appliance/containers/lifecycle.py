@@ -21,7 +21,7 @@ from appliance.core.records import Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings
-from appliance.embedded import lifecycle
+from appliance.embedded import lifecycle, terminal
 from appliance.embedded.config import (
     FIRST_AGENTS,
     GATEWAY_PORT,
@@ -63,6 +63,7 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
         config = _decide(home, wishes, progress)
         config = _with_grafana(engine, home, config, wishes, progress)
         compose.stage(home, config, tags)
+        _refuse_open_box(engine, home, config)
         with step(progress, "stores"):
             _bring_stores(engine, home, config)
         with step(progress, "tables"):
@@ -78,8 +79,14 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
     return config
 
 
-def _compose(engine: Engine, home: Home, *words: str) -> None:
-    engine.compose(Staged(home).compose_options, *words)
+def _compose(engine: Engine, home: Home, *words: str) -> str:
+    return engine.compose(Staged(home).compose_options, *words)
+
+
+def _refuse_open_box(engine: Engine, home: Home, config: Config) -> None:
+    """Try in an agent's container, with all that it may and may not do there, whether a command can be isolated."""
+    if settings_of(home, config).cluster_terminal:
+        terminal.refuse(_compose(engine, home, "run", "--rm", "--no-deps", "-T", "agent", "python", *terminal.TRIAL))
 
 
 def _images(engine: Engine, progress: Progress) -> images.Tags:

@@ -17,6 +17,7 @@ NexusError
 │   └── StoreDenies         Redis denies it to this program's user: its rules, or whoever asks, are wrong
 ├── Leaving 503             this agent is being stopped: another one takes it
 ├── TooFewAgents 503        no new conversation may begin now: the detail says what lifts it
+├── NotIsolated 503         a command had no box to run in, so it was not run
 ├── CannotStart             the appliance cannot run here: the detail says what mends it
 ├── SettingsError           refused at start, with what to change
 │   └── StoreUnfit          a store's version or modules do not serve
@@ -139,6 +140,12 @@ class TooFewAgents(NexusError):
 
     status = 503
     retryable = True
+
+
+class NotIsolated(NexusError):
+    """The command was not run: it could not be kept apart from everything else here."""
+
+    status = 503
 
 
 class CannotStart(NexusError):

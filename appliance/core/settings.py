@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     """Seconds an agent that is asked to end (SIGTERM) lets its turns go on before it hands them to the others."""
     cluster_working_memory_ttl: int = Field(default=3600, ge=60)
     """Seconds a conversation's working memory stays in Redis after its last use."""
+    cluster_terminal: bool = False
+    """`on` lets agents run shell commands, each approved, each in a box of its own; refused where none can be made."""
     cluster_secret: SecretStr = SecretStr("")
     """Shared by all agents of a cluster: signs the hello of liveness connections and form tokens."""
 

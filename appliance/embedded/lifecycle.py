@@ -33,6 +33,7 @@ from appliance.embedded.places import Home
 from appliance.embedded.processes import holder_of_port, living
 from appliance.embedded.programs import Program, wait_until_ready
 from appliance.embedded.secrets import generate_missing
+from appliance.embedded.terminal import refuse_open_box
 
 READY_WITHIN_S = 30.0
 _PATIENCE_S = 5.0
@@ -121,7 +122,8 @@ def _decide(home: Home, wishes: Wishes, manager: Manager, progress: Progress) ->
         progress.say(f"port {GATEWAY_PORT} is taken by {holder}: this appliance is at {config.ports['gateway']}")
     generate_missing(home.secrets)
     keep_secret_settings(home, os.environ, claude_allowed=wishes.claude_allowed)
-    settings_of(home, config)
+    if settings_of(home, config).cluster_terminal:
+        refuse_open_box()
     write_config(home, config)
     return config
 

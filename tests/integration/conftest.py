@@ -1,11 +1,12 @@
 """What tests of one room of the core share: a database of their own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from appliance.core.postgres import Postgres
 from appliance.core.settings import Settings
+from tests.boxes import marked_sleep
 from tests.stores import Stores
 
 
@@ -22,3 +23,10 @@ async def postgres(config: Settings) -> AsyncIterator[Postgres]:
     await pool.open()
     yield pool
     await pool.aclose()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[tuple[str, str]]:
+    """A command that sleeps for years, and the mark by which it is found."""
+    with marked_sleep() as made:
+        yield made

@@ -4,9 +4,11 @@ from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
 from tests.mutations.fleet import FLEET
 from tests.mutations.schedules import SCHEDULES
 from tests.mutations.tasks import TASKS
+from tests.mutations.terminal import TERMINAL
 from tests.mutations.tools import TOOLS
 from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
-    *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *SCHEDULES,
+    *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
+    *SCHEDULES,
 )  # fmt: skip
