@@ -101,6 +101,20 @@ async def test_the_next_message_waits_behind_a_question(person: Client) -> None:
     assert said == [1, 1, 2, 2]
 
 
+async def test_a_message_taken_back_wakes_nobody_behind_a_question(person: Client) -> None:
+    asked = await ask(person, "front " + tool_directive("ask_first", words="front"))
+    question = await asked.question()
+    second = await person.send(asked.conversation, "taken back [[tokens=2]]")
+    third = await person.send(asked.conversation, "stays [[tokens=2]]")
+    taken = await person.http.post(f"/api/v1/conversations/{asked.conversation}/turns/{second['turn']}/cancel")
+    assert taken.json() == {"state": "cancelled"}
+    unfinished = (await person.transcript(asked.conversation))["unfinished"]
+    assert [(it["id"], it["state"]) for it in unfinished] == [(asked.turn, "waiting"), (third["turn"], "waiting")]
+    await asked.answer(question, "deny")
+    events = await follow_to_the_end(person, asked.conversation, third["turn"], third["cursor"])
+    assert events[-1]["type"] == "done"
+
+
 async def test_a_question_nobody_answers_expires_visibly(
     stores: Stores, provider: FakeProvider, service: Outside
 ) -> None:

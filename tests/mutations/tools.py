@@ -39,7 +39,7 @@ TOOLS = [
     Guard("the next message waits behind a question", _SQL,
           "                                and (state in ('queued', 'running') or waits_for = 'person'))\n",
           "                                and state in ('queued', 'running'))\n",
-          f"{_ASKED}the_next_message_waits_behind_a_question"),
+          f"{_ASKED}a_message_taken_back_wakes_nobody_behind_a_question"),
     Guard("only allowed hosts are fetched", _FETCH, "if not any(fnmatchcase(host, pattern) for pattern in allowed):",
           "if False:", f"{_WEB}a_redirect_to_a_host_that_is_not_allowed_is_not_followed"),
     Guard("private networks are left alone", _FETCH, "if inside and not private:", "if False:",
