@@ -15,6 +15,9 @@ from tests.stores import Stores
 from tests.waiting import wait_until
 
 
+FOLLOWING = "follows a turn"
+
+
 @asynccontextmanager
 async def tooled(
     stores: Stores, provider: FakeProvider, service: Outside, agents: int = 2, **more: str
@@ -32,6 +35,9 @@ async def signed_in(cluster: Runners, name: str = "ada") -> AsyncIterator[Client
     _, token = await cluster.sign_in(name)
     client = Client(cluster.url, token)
     yield client
+    for task in asyncio.all_tasks():
+        if task.get_name() == FOLLOWING:  # of a test that failed
+            task.cancel()
     await client.aclose()
 
 
@@ -48,7 +54,7 @@ class Asked:
         self.conversation = conversation
         self.turn = accepted["turn"]
         self.following = asyncio.create_task(
-            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"])
+            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]), name=FOLLOWING
         )
 
     async def question(self) -> dict[str, Any]:
