@@ -14,7 +14,6 @@ from tests.runners import Runners, running_runners
 from tests.stores import Stores
 from tests.waiting import wait_until
 
-
 FOLLOWING = "follows a turn"
 
 
