@@ -236,7 +236,7 @@ class TurnRun:
             await self._until_stores_answer(lambda: self._parts.batches.cancel_children(self.turn.id))
         if why == "stopped":
             await self._commit(
-                Answer(TaskState.CANCELLED, text, "stopped by its user", self._route.model, self._meta())
+                Answer(TaskState.CANCELLED, text, "stopped on request", self._route.model, self._meta())
             )
         elif why == "deadline":
             await self._commit(

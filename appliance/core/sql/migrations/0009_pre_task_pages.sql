@@ -1,0 +1,166 @@
+-- Tasks as people see and steer them: lists that stay fast with a hundred thousand rows, what became of each attempt,
+-- and what an operator may do: cancel, requeue, discard.
+
+-- Lists -----------------------------------------------------------------------------------------------------------------
+-- One entry a task and index, not one a change: what waits by its place in the queue, what ended by when it did. The
+-- included columns let a list be filtered without looking at the rows.
+create index tasks_in_line on tasks(priority, due_at, id) where state in ('queued', 'waiting');
+create index tasks_ended on tasks(state_at, id) include (state, kind, priority, user_id, conversation_id)
+  where state in ('done', 'failed', 'dead', 'cancelled');
+create index tasks_of_conversation on tasks(conversation_id) where conversation_id is not null;
+create index refusals_of_task on refusals(task_id, at) where task_id is not null;
+create index audit_log_subjects on audit_log(subject, at);
+
+-- A page of tasks in order: by when they may run while they wait, by when they began or ended otherwise. '' and null let
+-- everything through; `p_at` and `p_id` are those of the last row of the page before. The text is put together so that
+-- each part is answered from its own index, whatever is filtered.
+create function find_tasks(
+  p_state text, p_kind text, p_priority text, p_user uuid, p_conversation uuid, p_oldest boolean, p_at timestamptz,
+  p_id uuid, p_limit int) returns table(no bigint, id uuid, at timestamptz) language plpgsql stable as $$
+declare
+  v_order text := case when p_oldest then 'asc' else 'desc' end;
+  v_only text := concat(
+    case when p_state <> '' then ' and state = $1' end, case when p_kind <> '' then ' and kind = $2' end,
+    case when p_priority <> '' then ' and priority = $3' end, case when p_user is not null then ' and user_id = $4' end,
+    case when p_conversation is not null then ' and conversation_id = $5' end);
+  v_part text := '(select id, %1$I as at from tasks where %2$s' || v_only
+    || case when p_at is null then '' when p_oldest then ' and (%1$I, id) > ($6, $7)' else ' and (%1$I, id) < ($6, $7)' end
+    || format(' order by %%1$I %1$s, id %1$s limit $8)', v_order);
+  v_waits text := 'state in (''queued'', ''waiting'') and priority = ';
+begin
+  return query execute
+    format('select row_number() over (order by at %1$s, id %1$s), id, at from (', v_order)
+    || concat_ws(' union all ',
+         format(v_part, 'due_at', v_waits || '''high'''), format(v_part, 'due_at', v_waits || '''normal'''),
+         format(v_part, 'due_at', v_waits || '''low'''), format(v_part, 'state_at', 'state = ''running'''),
+         format(v_part, 'state_at', 'state in (''done'', ''failed'', ''dead'', ''cancelled'')'))
+    || format(') found order by at %1$s, id %1$s limit $8', v_order)
+    using p_state, p_kind, p_priority, p_user, p_conversation, p_at, p_id, p_limit;
+end $$;
+
+-- What became of each attempt --------------------------------------------------------------------------------------------
+-- The boot that let go of it last: the row's own `owner_boot` is empty by then.
+alter table tasks add column ran_on uuid;
+
+-- Attempts after which the task went on, waits or is dead. What ends well needs no row here: the task's own says it all.
+create table attempts(
+  task_id uuid not null references tasks on delete cascade,
+  attempt int not null,
+  tenant_id text not null,
+  user_id uuid not null,
+  boot uuid,
+  claimed_at timestamptz not null,
+  ended_at timestamptz not null default clock_timestamp(),
+  became text not null,          -- the task's state afterwards: queued, waiting or dead
+  failed boolean not null,       -- it failed; otherwise its agent let go of it
+  reason text not null,
+  trace_id text not null default '',
+  primary key (task_id, attempt));
+
+-- A trigger, so that whatever lets go of a row is seen; a claim does not fire it.
+create function keep_attempt() returns trigger language plpgsql as $$
+begin
+  new.ran_on := old.owner_boot;
+  if new.state in ('queued', 'waiting', 'dead') then
+    insert into attempts(task_id, attempt, tenant_id, user_id, boot, claimed_at, became, failed, reason, trace_id)
+    values (old.id, old.attempt, old.tenant_id, old.user_id, old.owner_boot, coalesce(old.claimed_at, old.state_at),
+            new.state, new.fail_count > old.fail_count,
+            case when new.fail_count > old.fail_count or new.reason <> old.reason then new.reason else '' end,
+            old.trace_id)
+    on conflict do nothing;
+  end if;
+  return new;
+end $$;
+create trigger attempts_are_kept before update of state on tasks
+  for each row when (old.state = 'running' and new.state <> 'running') execute function keep_attempt();
+
+-- What an operator does ----------------------------------------------------------------------------------------------------
+-- Why an act makes no sense for a task; '' when it does.
+create function why_not(p_action text, p_state text, p_kind text) returns text language sql immutable as $$
+  select case
+    when p_action = 'cancel' and p_state in ('queued', 'waiting', 'running') then ''
+    when p_action = 'cancel' then 'It has ended already: it is ' || p_state || '.'
+    when p_state <> 'dead' then 'It is ' || p_state || ': only what is dead can be ' || rtrim(p_action, 'e') || 'ed.'
+    when p_action = 'requeue' and p_kind = 'conversation' then
+      'It is a turn: its person tries it again in the conversation, which may have gone on since.'
+    else '' end
+$$;
+
+-- Do one of them to one task whose row is locked, and audit it.
+create function act_on_task(p_task tasks, p_by text, p_action text, p_payload jsonb, p_reason text, p_trace text)
+returns void language plpgsql as $$
+declare v_steps int;
+begin
+  if p_action = 'cancel' and p_task.state = 'running' then
+    update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()) where id = p_task.id;
+  elsif p_action in ('cancel', 'discard') then
+    update tasks set state = 'cancelled', state_at = now(), announced_at = null, cancel_requested_at = now(),
+                     reason = concat(case p_action when 'cancel' then 'cancelled' else 'discarded' end, ' by ', p_by,
+                                     ': ' || nullif(p_reason, ''))
+     where id = p_task.id;
+    if p_task.kind = 'conversation' and p_action = 'cancel' then perform wake_next_turn(p_task.conversation_id); end if;
+  else
+    -- The attempt goes on counting: it is the fence against whoever still works on an earlier one.
+    update tasks set state = 'queued', fail_count = 0, crash_count = 0, payload = coalesce(p_payload, payload),
+                     result = null, reason = '', due_at = now(), state_at = now(), cancel_requested_at = null,
+                     claimed_at = null, deadline_at = null, dispatched_at = null, dispatched_gen = null
+     where id = p_task.id;
+    if p_payload <> p_task.payload then
+      -- Their results answer another question: kept for the timeline, never replayed.
+      select coalesce(min(step_no), 0) into v_steps from steps where task_id = p_task.id and step_no < 0;
+      update steps set step_no = v_steps - step_no, idem_key = idem_key || ':until:' || p_task.attempt
+       where task_id = p_task.id and step_no > 0;
+    end if;
+  end if;
+end $$;
+
+-- Cancel, requeue or discard tasks, each once, under the request's key; what is refused is audited as well. Returns
+-- [{"id", "why"}] in the order of the ids, why = '' for what was done. Lock order: conversations, task rows by id, the log.
+create function act_on_tasks(
+  p_key uuid, p_by text, p_action text, p_ids uuid[], p_payload jsonb, p_reason text, p_trace text) returns jsonb
+language plpgsql as $$
+declare v tasks; v_subject text; v_asked requests; v_answer jsonb; v_why jsonb := '{}';
+begin
+  v_subject := case when cardinality(p_ids) = 1 then p_ids[1]::text
+                    else cardinality(p_ids) || ' tasks ' || md5(p_ids::text) end;
+  insert into requests(key, actor, action, subject, trace_id) values (p_key, p_by, p_action, v_subject, p_trace)
+  on conflict do nothing;
+  if not found then
+    select * into v_asked from requests where key = p_key;
+    if (v_asked.action, v_asked.subject) is distinct from (p_action, v_subject) then
+      raise exception 'This key belongs to another request (% %); send a new one.', v_asked.action, v_asked.subject
+        using errcode = 'NX409';
+    end if;
+    return v_asked.answer;
+  end if;
+  perform 1 from conversations
+    where id in (select conversation_id from tasks where id = any(p_ids) and kind = 'conversation') order by id for update;
+  for v in select * from tasks where id = any(p_ids) order by id for update loop
+    v_why := v_why || jsonb_build_object(v.id, why_not(p_action, v.state, v.kind));
+    if v_why ->> v.id::text = '' then perform act_on_task(v, p_by, p_action, p_payload, p_reason, p_trace); end if;
+  end loop;
+  if p_action = 'requeue' and exists(select 1 from jsonb_each_text(v_why) where value = '') then
+    perform pg_notify('nexus_queued', '');
+  end if;
+  select jsonb_agg(jsonb_build_object('id', w.id, 'why', coalesce(v_why ->> w.id::text, 'There is no such task.'))
+                   order by w.no)
+    into v_answer from unnest(p_ids) with ordinality w(id, no);
+  perform audit(p_by, p_action || case when it ->> 'why' = '' then ' task' else ' task: refused' end, it ->> 'id',
+                jsonb_strip_nulls(jsonb_build_object(
+                  'request', p_key, 'why', nullif(it ->> 'why', ''), 'reason', nullif(p_reason, ''),
+                  'payload', case when it ->> 'why' = '' and p_payload is not null then 'edited' end)), p_trace)
+    from jsonb_array_elements(v_answer) it;
+  update requests set answer = v_answer where key = p_key;
+  return v_answer;
+end $$;
+
+-- A task as a list shows it.
+create view task_lines as
+  select t.id, t.kind, t.role, t.priority, t.state, t.attempt, t.fail_count, t.crash_count, u.name as person,
+         t.conversation_id, t.parent_id, t.turn_no, coalesce(b.agent_id, '') as agent, t.created_at, t.due_at, t.state_at,
+         t.claimed_at, t.reason, t.state = 'running' and t.cancel_requested_at is not null as stopping,
+         left(coalesce(m.text, t.payload::text), 160) as about,
+         why_not('cancel', t.state, t.kind) as no_cancel, why_not('requeue', t.state, t.kind) as no_requeue,
+         why_not('discard', t.state, t.kind) as no_discard
+    from tasks t join users u on u.id = t.user_id left join boots b on b.boot = coalesce(t.owner_boot, t.ran_on)
+    left join messages m on m.task_id = t.id and m.role = 'user' and t.kind = 'conversation';
