@@ -16,18 +16,23 @@ from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings
+from appliance.core.task_acts import TaskActs
+from appliance.core.task_lists import TaskLists
 from appliance.web.app import create_app
 from appliance.web.server import Server
 from control_plane.api import API
+from control_plane.api_tasks import TASK_API
 from control_plane.discovery import targets
 from control_plane.live import Live
 from control_plane.measured import Measured
 from control_plane.pages import PAGES
+from control_plane.pages.tasks import chosen
 from control_plane.queries import Queries
 from control_plane.queries.agents import AgentReads
 from control_plane.queries.audit import AuditReads
 from control_plane.queries.games import GameReads
 from control_plane.queries.stores import StoreReads
+from control_plane.queries.tasks import LiveTasks
 from control_plane.steering import Steering
 
 _GRACE_S = 2
@@ -42,6 +47,8 @@ def application(config: Settings) -> ASGIApp:
     steering = Steering(config, redis, postgres)
     agent_reads = AgentReads(queries, steering.operations.state, steering.fleet)
     games = GameReads(postgres, queries, enabled=config.game_day)
+    lists = TaskLists(postgres)
+    live_tasks = LiveTasks(lists)
     lives: dict[str, Live[Any]] = {
         "live": Live(queries.overview),
         "agents_live": Live(agent_reads.view, AGENTS_EVERY_S),
@@ -57,6 +64,9 @@ def application(config: Settings) -> ASGIApp:
         "log": AuditReads(postgres),
         "fleet": steering.fleet,
         "operations": steering.operations,
+        "task_lists": lists,
+        "task_changes": TaskActs(postgres),
+        "live_tasks": live_tasks,
     }
 
     @asynccontextmanager
@@ -68,19 +78,21 @@ def application(config: Settings) -> ASGIApp:
         finally:
             for live in lives.values():
                 await live.aclose()
+            await live_tasks.aclose()
             await postgres.aclose()
             await redis.aclose()
 
     return create_app(
         config,
         postgres=postgres,
-        handlers=[*PAGES, *API, targets],
+        handlers=[*PAGES, *API, *TASK_API, targets],
         templates=[Path(__file__).parent / "templates"],
         checks={"redis": redis.ping, "postgresql": postgres.ping},
         measure=Measured(redis, postgres, config).text,
         lifespan=[stores],
         after_exception=[steering.keep_refusal],
-        dependencies={name: provided(reader) for name, reader in readers.items()},
+        dependencies={name: provided(reader) for name, reader in readers.items()}
+        | {"only": Provide(chosen, sync_to_thread=False)},
     )
 
 

@@ -60,9 +60,7 @@ class TaskActs:
             raise NotFound(why) if why == _NO_SUCH else Conflict(why)
         return outcome
 
-    async def many(
-        self, action: Action, tasks: Sequence[UUID], *, by: str, key: UUID, reason: str = ""
-    ) -> Outcome:
+    async def many(self, action: Action, tasks: Sequence[UUID], *, by: str, key: UUID, reason: str = "") -> Outcome:
         """Do it to each of them for which it makes sense.
 
         Raises:
@@ -79,7 +77,7 @@ class TaskActs:
     async def all_dead(
         self, action: Action, kind: str, *, by: str, key: UUID, until: datetime | None = None, reason: str = ""
     ) -> Outcome:
-        """Do it to all that were dead at a moment (None: now), of one kind or (kind '') of any; repeating it is safe."""
+        """Do it to all that were dead at a moment (None: now), of a kind or ('') of any; it may be repeated."""
         found = []
         async for ids in self._lists.dead(action, kind, until or datetime.now(UTC)):
             own = uuid5(key, " ".join(map(str, ids)))

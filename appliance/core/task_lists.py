@@ -36,7 +36,9 @@ class Filter(msgspec.Struct, frozen=True):
     @property
     def chosen(self) -> dict[str, str]:
         """What of it is set, as an address says it."""
-        return {name: "true" if value is True else value for name, value in msgspec.structs.asdict(self).items() if value}
+        return {
+            name: "true" if value is True else value for name, value in msgspec.structs.asdict(self).items() if value
+        }
 
 
 class TaskLine(msgspec.Struct, frozen=True):
@@ -169,7 +171,9 @@ class TaskLists:
     async def _wanted(self, only: Filter) -> dict[str, Any]:
         _one_of(only.state, list(TaskState), "state")
         _one_of(only.priority, PRIORITIES, "priority")
-        person = await self._postgres.row("user_by_name", tenant=DEFAULT_TENANT, name=only.person) if only.person else None
+        person = (
+            await self._postgres.row("user_by_name", tenant=DEFAULT_TENANT, name=only.person) if only.person else None
+        )
         if only.person and not person:
             raise BadInput(f"There is nobody called {only.person[:64]!r}.")
         return {
@@ -236,9 +240,7 @@ class TaskLists:
     async def dead(self, action: str, kind: str, until: datetime) -> AsyncIterator[tuple[UUID, ...]]:
         """Yield the ids of what was dead at a moment and can be acted upon, `MANY` at a time, the oldest first."""
         after: dict[str, Any] = _cursor("")
-        while rows := await self._postgres.rows(
-            "dead_ids", action=action, kind=kind, until=until, limit=MANY, **after
-        ):
+        while rows := await self._postgres.rows("dead_ids", action=action, kind=kind, until=until, limit=MANY, **after):
             if ids := tuple(row["id"] for row in rows if row["makes_sense"]):
                 yield ids
             after = {"after_at": rows[-1]["at"], "after_id": rows[-1]["id"]}

@@ -128,8 +128,10 @@ def _attempt(it: Attempt) -> Iterable[Moment]:
     if it.failed or it.became is TaskState.DEAD:
         yield Moment(it.ended_at, "failed", f"attempt {it.attempt} failed, {again}", it.attempt, it.agent, it.reason)
         return
-    why = f"{it.agent or 'its agent'} has ended: {it.death or 'nobody saw of what'}" if it.death is not None else it.reason
-    what = f"attempt {it.attempt} was put aside, {again}" if it.became is TaskState.WAITING else "handed back to the queue"
+    died = f"{it.agent or 'its agent'} has ended: {it.death or 'nobody saw of what'}"
+    why = it.reason if it.death is None else died
+    aside = it.became is TaskState.WAITING
+    what = f"attempt {it.attempt} was {f'put aside, {again}' if aside else 'handed back to the queue'}"
     yield Moment(it.ended_at, "released", what, it.attempt, it.agent, why)
 
 

@@ -235,9 +235,7 @@ class TurnRun:
         if self._team and why in ("stopped", "deadline"):
             await self._until_stores_answer(lambda: self._parts.batches.cancel_children(self.turn.id))
         if why == "stopped":
-            await self._commit(
-                Answer(TaskState.CANCELLED, text, "stopped on request", self._route.model, self._meta())
-            )
+            await self._commit(Answer(TaskState.CANCELLED, text, "stopped on request", self._route.model, self._meta()))
         elif why == "deadline":
             await self._commit(
                 Answer(TaskState.FAILED, text, "The answer took too long.", self._route.model, self._meta())

@@ -2,11 +2,12 @@
 -- and what an operator may do: cancel, requeue, discard.
 
 -- Lists -----------------------------------------------------------------------------------------------------------------
--- One entry a task and index, not one a change: what waits by its place in the queue, what ended by when it did. The
--- included columns let a list be filtered without looking at the rows.
-create index tasks_in_line on tasks(priority, due_at, id) where state in ('queued', 'waiting');
-create index tasks_ended on tasks(state_at, id) include (state, kind, priority, user_id, conversation_id)
-  where state in ('done', 'failed', 'dead', 'cancelled');
+-- Every index on this table costs each task something, so there is one for what waits, by its place in line, one for
+-- what runs, and one for what has ended, by when; the one for all that is open, which had an entry a change, goes.
+create index tasks_in_line on tasks(priority, due_at, id) include (state) where state in ('queued', 'waiting');
+create index tasks_running on tasks(owner_boot, priority) where state = 'running';
+create index tasks_ended on tasks(state_at, id) where state in ('done', 'failed', 'dead', 'cancelled');
+drop index tasks_open;
 create index tasks_of_conversation on tasks(conversation_id) where conversation_id is not null;
 create index refusals_of_task on refusals(task_id, at) where task_id is not null;
 create index audit_log_subjects on audit_log(subject, at);
@@ -39,7 +40,7 @@ begin
 end $$;
 
 -- What became of each attempt --------------------------------------------------------------------------------------------
--- The boot that let go of it last: the row's own `owner_boot` is empty by then.
+-- The boot that committed it: the row's own `owner_boot` is empty by then. A turn's answer says it itself.
 alter table tasks add column ran_on uuid;
 
 -- Attempts after which the task went on, waits or is dead. What ends well needs no row here: the task's own says it all.
@@ -57,22 +58,47 @@ create table attempts(
   trace_id text not null default '',
   primary key (task_id, attempt));
 
--- A trigger, so that whatever lets go of a row is seen; a claim does not fire it.
+-- A trigger, so that it is kept whatever lets go of a row; neither a claim nor a commit calls it.
 create function keep_attempt() returns trigger language plpgsql as $$
 begin
-  new.ran_on := old.owner_boot;
-  if new.state in ('queued', 'waiting', 'dead') then
-    insert into attempts(task_id, attempt, tenant_id, user_id, boot, claimed_at, became, failed, reason, trace_id)
-    values (old.id, old.attempt, old.tenant_id, old.user_id, old.owner_boot, coalesce(old.claimed_at, old.state_at),
-            new.state, new.fail_count > old.fail_count,
-            case when new.fail_count > old.fail_count or new.reason <> old.reason then new.reason else '' end,
-            old.trace_id)
-    on conflict do nothing;
-  end if;
-  return new;
+  insert into attempts(task_id, attempt, tenant_id, user_id, boot, claimed_at, became, failed, reason, trace_id)
+  values (old.id, old.attempt, old.tenant_id, old.user_id, old.owner_boot, coalesce(old.claimed_at, old.state_at),
+          new.state, new.fail_count > old.fail_count,
+          case when new.fail_count > old.fail_count or new.reason <> old.reason then new.reason else '' end, old.trace_id)
+  on conflict do nothing;
+  return null;
 end $$;
-create trigger attempts_are_kept before update of state on tasks
-  for each row when (old.state = 'running' and new.state <> 'running') execute function keep_attempt();
+create trigger attempts_are_kept after update of state on tasks for each row
+  when (old.state = 'running' and new.state in ('queued', 'waiting', 'dead')) execute function keep_attempt();
+
+-- As before (7.2), and keeps who ran it.
+create or replace function commit_tasks(
+  p_boot uuid, p_gen text, p_ids uuid[], p_attempts int[], p_states text[], p_results jsonb[], p_reasons text[])
+returns table(what text, id uuid, priority text) language plpgsql as $$
+#variable_conflict use_column
+declare v_ended uuid[]; v_user uuid; v_count int;
+begin
+  with mine as materialized (
+    select t.id, t.attempt, t.state, t.owner_boot from tasks t where t.id = any(p_ids) order by t.id for update)
+  select array_agg(m.id) into v_ended
+    from mine m join unnest(p_ids, p_attempts) as w(id, attempt) on m.id = w.id and m.attempt = w.attempt
+   where m.state = 'running' and m.owner_boot = p_boot;
+  update tasks t set state = w.state, result = w.result, reason = w.reason, owner_boot = null, state_at = now(),
+                     ran_on = p_boot
+    from unnest(p_ids, p_states, p_results, p_reasons) as w(id, state, result, reason)
+   where t.id = w.id and t.id = any(v_ended);
+  if cardinality(p_ids) > coalesce(cardinality(v_ended), 0) then
+    insert into refusals(fence, what, boot, task_id, attempt)
+    select 'attempt', 'commit_tasks', p_boot, w.id, w.attempt from unnest(p_ids, p_attempts) as w(id, attempt)
+     where w.id <> all(coalesce(v_ended, '{}'));
+  end if;
+  return query select 'ended', e.id, '' from unnest(v_ended) as e(id);
+  if p_gen is null then return; end if;
+  for v_user, v_count in
+    select t.user_id, count(*) from tasks t where t.id = any(v_ended) group by t.user_id order by t.user_id loop
+    return query select 'next', n.id, n.priority from dispatch_of(v_user, p_gen, v_count) n;
+  end loop;
+end $$;
 
 -- What an operator does ----------------------------------------------------------------------------------------------------
 -- Why an act makes no sense for a task; '' when it does.
@@ -154,13 +180,22 @@ begin
   return v_answer;
 end $$;
 
+-- Who runs a task, or let go of it last; '' when nobody did.
+create function agent_of(p_task tasks) returns text language sql stable as $$
+  select coalesce(
+    (select agent_id from boots where boot = coalesce(
+       p_task.owner_boot, p_task.ran_on,
+       (select a.boot from attempts a where a.task_id = p_task.id and a.attempt = p_task.attempt))),
+    (select agent_id from messages where task_id = p_task.id and role = 'assistant'), '')
+$$;
+
 -- A task as a list shows it.
 create view task_lines as
   select t.id, t.kind, t.role, t.priority, t.state, t.attempt, t.fail_count, t.crash_count, u.name as person,
-         t.conversation_id, t.parent_id, t.turn_no, coalesce(b.agent_id, '') as agent, t.created_at, t.due_at, t.state_at,
+         t.conversation_id, t.parent_id, t.turn_no, agent_of(t) as agent, t.created_at, t.due_at, t.state_at,
          t.claimed_at, t.reason, t.state = 'running' and t.cancel_requested_at is not null as stopping,
          left(coalesce(m.text, t.payload::text), 160) as about,
          why_not('cancel', t.state, t.kind) as no_cancel, why_not('requeue', t.state, t.kind) as no_requeue,
          why_not('discard', t.state, t.kind) as no_discard
-    from tasks t join users u on u.id = t.user_id left join boots b on b.boot = coalesce(t.owner_boot, t.ran_on)
+    from tasks t join users u on u.id = t.user_id
     left join messages m on m.task_id = t.id and m.role = 'user' and t.kind = 'conversation';

@@ -54,8 +54,8 @@ select task_id, role, text from messages where task_id = any(%(tasks)s::uuid[]);
 -- name: life_of
 -- What a timeline needs of the rows themselves.
 select t.id as task, t.kind, t.state, t.attempt, t.reason, t.created_at, t.claimed_at, t.dispatched_at, t.due_at, t.state_at,
-       t.cancel_requested_at, u.name as person, coalesce(b.agent_id, '') as agent
-  from tasks t join users u on u.id = t.user_id left join boots b on b.boot = coalesce(t.owner_boot, t.ran_on)
+       t.cancel_requested_at, u.name as person, agent_of(t) as agent
+  from tasks t join users u on u.id = t.user_id
  where t.id = any(%(tasks)s::uuid[]);
 
 -- name: attempts_of
