@@ -1,6 +1,7 @@
 """What an operator does to tasks: cancel, requeue, discard. Audited, each once per key; pages, API and commands."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 MAX_PAYLOAD, MAX_REASON = 200_000, 200
 """Characters."""
 _DONE = {"cancel": "cancelled or asked to stop", "requeue": "requeued", "discard": "discarded"}
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""An odd number of backslashes before it: as JSON writes the character itself."""
 _NO_SUCH = "There is no such task."
 
 
@@ -117,7 +120,7 @@ def checked_payload(text: str) -> dict[str, Any]:
         raise BadInput(f"The payload is not JSON: {said}.") from None
     if not isinstance(found, dict):
         raise BadInput('The payload has to be a JSON object, such as {"path": "a.png"}.')
-    if "\\u0000" in json.dumps(found):
+    if _NUL.search(json.dumps(found)):
         raise BadInput("The payload contains a NUL character, which cannot be stored.")
     return found
 

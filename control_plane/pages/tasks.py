@@ -66,7 +66,7 @@ def _shown(view: TaskPage, only: Filter, after: str) -> dict[str, Any]:
 
     return {
         "view": view, "most": MOST, "states": list(TaskState), "priorities": PRIORITIES, "to": to,
-        "today": datetime.now(UTC).date(), "following": to(after=view.next) if view.next else "",
+        "now": (now := datetime.now(UTC)), "today": now.date(), "following": to(after=view.next) if view.next else "",
         "live": f"{TASKS}/live?{urlencode(chosen | ({'after': after} if after else {}))}",
     }  # fmt: skip
 

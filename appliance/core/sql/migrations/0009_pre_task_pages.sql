@@ -28,13 +28,19 @@ declare
     || case when p_at is null then '' when p_oldest then ' and (%1$I, id) > ($6, $7)' else ' and (%1$I, id) < ($6, $7)' end
     || format(' order by %%1$I %1$s, id %1$s limit $8)', v_order);
   v_waits text := 'state in (''queued'', ''waiting'') and priority = ';
+  v_parts text[] := '{}';
 begin
+  if p_state in ('', 'queued', 'waiting') then
+    v_parts := array[format(v_part, 'due_at', v_waits || '''high'''), format(v_part, 'due_at', v_waits || '''normal'''),
+                     format(v_part, 'due_at', v_waits || '''low''')];
+  end if;
+  if p_state in ('', 'running') then v_parts := v_parts || format(v_part, 'state_at', 'state = ''running'''); end if;
+  if p_state not in ('queued', 'waiting', 'running') then
+    v_parts := v_parts || format(v_part, 'state_at', 'state in (''done'', ''failed'', ''dead'', ''cancelled'')');
+  end if;
   return query execute
     format('select row_number() over (order by at %1$s, id %1$s), id, at from (', v_order)
-    || concat_ws(' union all ',
-         format(v_part, 'due_at', v_waits || '''high'''), format(v_part, 'due_at', v_waits || '''normal'''),
-         format(v_part, 'due_at', v_waits || '''low'''), format(v_part, 'state_at', 'state = ''running'''),
-         format(v_part, 'state_at', 'state in (''done'', ''failed'', ''dead'', ''cancelled'')'))
+    || array_to_string(v_parts, ' union all ')
     || format(') found order by at %1$s, id %1$s limit $8', v_order)
     using p_state, p_kind, p_priority, p_user, p_conversation, p_at, p_id, p_limit;
 end $$;
@@ -51,7 +57,7 @@ create table attempts(
   user_id uuid not null,
   boot uuid,
   claimed_at timestamptz not null,
-  ended_at timestamptz not null default clock_timestamp(),
+  ended_at timestamptz not null,
   became text not null,          -- the task's state afterwards: queued, waiting or dead
   failed boolean not null,       -- it failed; otherwise its agent let go of it
   reason text not null,
@@ -61,9 +67,10 @@ create table attempts(
 -- A trigger, so that it is kept whatever lets go of a row; neither a claim nor a commit calls it.
 create function keep_attempt() returns trigger language plpgsql as $$
 begin
-  insert into attempts(task_id, attempt, tenant_id, user_id, boot, claimed_at, became, failed, reason, trace_id)
+  insert into attempts(task_id, attempt, tenant_id, user_id, boot, claimed_at, ended_at, became, failed, reason,
+                       trace_id)
   values (old.id, old.attempt, old.tenant_id, old.user_id, old.owner_boot, coalesce(old.claimed_at, old.state_at),
-          new.state, new.fail_count > old.fail_count,
+          new.state_at, new.state, new.fail_count > old.fail_count,
           case when new.fail_count > old.fail_count or new.reason <> old.reason then new.reason else '' end, old.trace_id)
   on conflict do nothing;
   return null;
@@ -125,6 +132,12 @@ begin
                                      ': ' || nullif(p_reason, ''))
      where id = p_task.id;
     if p_task.kind = 'conversation' and p_action = 'cancel' then perform wake_next_turn(p_task.conversation_id); end if;
+    -- What it published is of no use any more; a running one stops its own children.
+    update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()),
+                     state = case when state = 'running' then state else 'cancelled' end,
+                     reason = case when state = 'running' then reason else 'its parent was cancelled' end,
+                     state_at = case when state = 'running' then state_at else now() end
+     where parent_id = p_task.id and state in ('queued', 'waiting', 'running') and p_action = 'cancel';
   else
     -- The attempt goes on counting: it is the fence against whoever still works on an earlier one.
     update tasks set state = 'queued', fail_count = 0, crash_count = 0, payload = coalesce(p_payload, payload),
