@@ -18,7 +18,9 @@ PATHS = (
     "/control/agents/scale?agents=3", "/control/history", "/control/stores", "/control/audit?verify=true",
     "/control/tasks", "/control/tasks?state=done&kind=none", "/control/tasks/{task}", "/control/tasks/{turn}",
     "/control/tasks/{task}/requeue", "/control/dead", "/control/dead/discard?everything=true",
-    "/control/conversations/{conversation}", "/control/game-day", "/control/game-day/agent-1/freeze", "/control/failover/pause", "/control/agents/nobody",
+    "/control/conversations/{conversation}", "/control/game-day",
+    "/control/game-day/agent-1/freeze",
+    "/control/failover/pause", "/control/agents/nobody",
 )  # fmt: skip
 FILLED: dict[str, str] = {}
 """Ids that addresses name, once there is something to show."""

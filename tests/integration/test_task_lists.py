@@ -8,7 +8,7 @@ import pytest
 from appliance.core.errors import BadInput, NotFound
 from appliance.core.postgres import Postgres
 from appliance.core.records import TaskState
-from appliance.core.task_lists import TURNS, Filter, TaskLists
+from appliance.core.task_lists import TURNS, Filter, TaskLine, TaskLists
 from tests.letters import Letters
 
 MANY = 100_000
@@ -105,7 +105,8 @@ async def test_pages_follow_each_other_without_a_gap_and_without_a_double(
     waiting = await letters.put_up(7)  # all due at the same moment: only their ids tell them apart
     await letters.take(waiting[:2])
     await letters.dead(3)
-    seen, after = [], ""
+    seen: list[TaskLine] = []
+    after = ""
     while True:
         page = await lists.page(Filter(oldest=oldest), after, limit=3)
         seen += page.tasks
