@@ -2,7 +2,8 @@
 
 from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
 from tests.mutations.fleet import FLEET
+from tests.mutations.task_acts import TASK_ACTS
 from tests.mutations.tasks import TASKS
 from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
-GUARDS = (*EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS)
+GUARDS = (*EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TASK_ACTS)
