@@ -162,4 +162,9 @@ async def test_a_phone_shows_fifty_tasks_in_a_few_screens(browser: Browser, boar
     assert await phone.evaluate("document.documentElement.scrollHeight") < 6000
     await phone.click("text=Older")
     assert await phone.locator("tbody tr").count() >= 10
+    await dead(board, 1, by="gil")
+    await phone.goto(f"{board.cluster.url}/control/dead")
+    box = await phone.locator("input[type=checkbox]").first.bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) >= 24, "a finger hits it"
     await context.close()
