@@ -80,7 +80,11 @@ async def test_a_task_that_was_to_stop_when_it_died_does_not_stop_at_once_when_r
 
 
 async def test_a_requeued_task_is_told_to_redis_by_the_next_sweep(letters: Letters, acts: TaskActs) -> None:
-    [id_] = await letters.dead()
+    """What killed its runners still bears the stamp of having been told."""
+    [id_] = await letters.put_up()
+    await letters.take([id_])
+    for _ in range(3):
+        await letters.turns.note_crash(letters.boot)
     await acts.one("requeue", id_, **olga())
     assert await letters.batches.any_untold("g1")
 
