@@ -112,7 +112,7 @@ def timeline(rows: Rows) -> tuple[Moment, ...]:
     moments = [Moment(life.created_at, "published", f"published by {life.person}")]
     for attempt in rows.attempts:
         moments += _attempt(attempt)
-    moments += _now(life, frozenset(it.attempt for it in rows.attempts))
+    moments += _now(rows)
     moments += [_step(step) for step in rows.steps]
     moments += [Moment(it.at, "asked", f"{it.actor}: {it.action}", why=it.note) for it in rows.asked]
     moments += [
@@ -139,15 +139,16 @@ def _claimed(at: datetime, attempt: int, agent: str) -> Moment:
     return Moment(at, "claimed", f"attempt {attempt} claimed by {agent or 'an agent'}", attempt, agent)
 
 
-def _now(life: Life, kept: frozenset[int]) -> Iterable[Moment]:
+def _now(rows: Rows) -> Iterable[Moment]:
     """Tell what only the row itself knows: its newest attempt, its end, or what it waits for."""
-    own = life.attempt > 0 and life.attempt not in kept
+    life = rows.life
+    own = life.attempt > 0 and all(it.attempt != life.attempt for it in rows.attempts)
     if own and life.state not in (TaskState.QUEUED, TaskState.WAITING):
         yield _claimed(life.claimed_at or life.created_at, life.attempt, life.agent)
-    if life.dispatched_at and life.state is TaskState.QUEUED:
+    if life.dispatched_at:
         yield Moment(life.dispatched_at, "told", "agents were told of it")
-    if life.cancel_requested_at and life.state is TaskState.RUNNING:
-        yield Moment(life.cancel_requested_at, "asked", "asked to stop; its agent looks each second")
+    if life.cancel_requested_at and not rows.asked:  # else the audit log says who did
+        yield Moment(life.cancel_requested_at, "asked", "asked to stop")
     if life.state.ended:
         attempt = life.attempt if own else 0
         why = life.reason if own or life.state is not TaskState.DEAD else ""  # else its last attempt says so

@@ -47,22 +47,22 @@ def told(*args: Any, **rows: Any) -> list[str]:
 
 def test_what_went_well_needs_no_row_but_its_own() -> None:
     assert told(life(TaskState.DONE), steps=(step(1),)) == [
-        "published by ada", "attempt 1 claimed by agent-1", "step 1: model tiny done after 0.50 s, 1,234 tokens",
-        "done",
+        "published by ada", "agents were told of it", "attempt 1 claimed by agent-1",
+        "step 1: model tiny done after 0.50 s, 1,234 tokens", "done",
     ]  # fmt: skip
 
 
 def test_what_failed_is_told_try_by_try_and_its_last_reason_once() -> None:
     dead = attempt(2, became=TaskState.DEAD)
     assert told(life(TaskState.DEAD, attempt=2, state_at=at(2.5), reason="broke 2"), attempts=(attempt(1), dead)) == [
-        "published by ada", "attempt 1 claimed by agent-2", "attempt 1 failed, to be tried again (broke 1)",
-        "attempt 2 claimed by agent-2", "attempt 2 failed, for good (broke 2)", "dead",
+        "published by ada", "agents were told of it", "attempt 1 claimed by agent-2",
+        "attempt 1 failed, to be tried again (broke 1)", "attempt 2 claimed by agent-2", "attempt 2 failed, for good (broke 2)", "dead",
     ]  # fmt: skip
 
 
 def test_an_agent_that_died_of_something_is_named_with_it() -> None:
     released = attempt(1, failed=False, reason="", death="its keeper saw it die")
-    assert told(life(TaskState.RUNNING, attempt=2, claimed_at=at(3)), attempts=(released,))[2:] == [
+    assert told(life(TaskState.RUNNING, attempt=2, claimed_at=at(3)), attempts=(released,))[3:] == [
         "attempt 1 was handed back to the queue (agent-2 has ended: its keeper saw it die)",
         "attempt 2 claimed by agent-1",
     ]
@@ -80,7 +80,7 @@ def test_what_waits_says_since_when_and_for_what() -> None:
 
 
 def test_a_turn_that_was_claimed_as_it_was_accepted_began_then() -> None:
-    assert timeline(Rows(life(TaskState.DONE, claimed_at=None)))[1].at == at(0)
+    assert timeline(Rows(life(TaskState.DONE, claimed_at=None, dispatched_at=None)))[1].at == at(0)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_what_people_asked_and_what_came_too_late_stand_among_the_rest() -> None
         life(TaskState.CANCELLED, reason="cancelled by olga", cancel_requested_at=at(1.5)), asked=(asked,),
         refused=(late,),
     )  # fmt: skip
-    assert found[2:4] == ["olga: cancel task", "cancelled (cancelled by olga)"]
-    assert found[4:] == ["a late write was refused (commit_tasks)"]
+    assert found[3:5] == ["olga: cancel task", "cancelled (cancelled by olga)"]
+    assert found[5:] == ["a late write was refused (commit_tasks)"]
 
 
-def test_a_running_task_that_was_asked_to_stop_says_so() -> None:
-    found = told(life(TaskState.RUNNING, cancel_requested_at=at(2)))
-    assert found[-1] == "asked to stop; its agent looks each second"
+def test_a_task_that_its_own_person_stopped_says_so() -> None:
+    found = told(life(TaskState.CANCELLED, cancel_requested_at=at(1.5)))
+    assert found[-2:] == ["asked to stop", "cancelled"]
 
 
 def test_an_attempt_that_waits_for_somebody_was_put_aside() -> None:
