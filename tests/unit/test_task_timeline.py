@@ -56,7 +56,8 @@ def test_what_failed_is_told_try_by_try_and_its_last_reason_once() -> None:
     dead = attempt(2, became=TaskState.DEAD)
     assert told(life(TaskState.DEAD, attempt=2, state_at=at(2.5), reason="broke 2"), attempts=(attempt(1), dead)) == [
         "published by ada", "agents were told of it", "attempt 1 claimed by agent-2",
-        "attempt 1 failed, to be tried again (broke 1)", "attempt 2 claimed by agent-2", "attempt 2 failed, for good (broke 2)", "dead",
+        "attempt 1 failed, to be tried again (broke 1)", "attempt 2 claimed by agent-2",
+        "attempt 2 failed, for good (broke 2)", "dead",
     ]  # fmt: skip
 
 
