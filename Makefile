@@ -8,7 +8,7 @@ HERE = $(if $(HOME_DIR),--home "$$HOME_DIR")
 NEXUS = @$(PYTHON) -m appliance
 DEV = @PYTHONPATH=. $(PYTHON) -m appliance install --dev >&2
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor chat link history scale drain switchover pause resume failover-demo version fmt lint types test test-docker check e2e test-dashboards faults mutations soak bench bench-idle bench-failover lock vendor clean docs
+.PHONY: help up down restart status logs doctor chat link history scale drain switchover pause resume tasks dead cancel requeue discard failover-demo version fmt lint types test test-docker check e2e test-dashboards faults mutations soak bench bench-idle bench-failover lock vendor clean docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^#: /{print "\n" substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,16 @@ pause: ## Do not replace a dead primary by itself (until make resume)
 	$(NEXUS) pause $(HERE) $(ARGS)
 resume: ## Replace dead primaries again
 	$(NEXUS) resume $(HERE) $(ARGS)
+tasks: ## Which tasks there are (T=1a2b3c4d: what happened to one; ARGS="--state dead": some)
+	$(NEXUS) tasks $(T) $(HERE) $(ARGS)
+dead: ## What failed for good, and why
+	$(NEXUS) dead $(HERE) $(ARGS)
+cancel: ## End a task or a turn: make cancel T=1a2b3c4d
+	$(NEXUS) cancel $(T) $(HERE) $(ARGS)
+requeue: ## Give dead tasks all their tries again: make requeue T=1a2b3c4d (ARGS=--all-dead: all)
+	$(NEXUS) requeue $(T) $(HERE) $(ARGS)
+discard: ## Cancel dead tasks for good: make discard T=1a2b3c4d (ARGS="--all-dead --kind K": all of a kind)
+	$(NEXUS) discard $(T) $(HERE) $(ARGS)
 failover-demo: ## Ask, kill the primary that answers, show what the tab saw
 	$(NEXUS) failover-demo $(HERE) $(ARGS)
 version: ## What is installed

@@ -54,7 +54,8 @@ def key_of(header: str | None) -> UUID:
         raise BadInput("Idempotency-Key has to be a UUID, such as uuidgen prints.") from None
 
 
-def _by(request: Asked) -> str:
+def by(request: Asked) -> str:
+    """Return the name of who asks."""
     user: User = request.user
     return user.name
 
@@ -74,13 +75,13 @@ async def fleet_preview(operations: Changes, number: FromQuery[str]) -> Preview:
 @post("/control/api/v1/fleet", operation_id="scale_fleet", status_code=202, guards=OPERATOR)
 async def scale(request: Asked, operations: Changes, data: JSONBody[Number], key: Key = None) -> Desired:
     """Set the number of agents; returns at once, `get_fleet` shows the progress."""
-    return await operations.scale(data.number, by=_by(request), key=key_of(key))
+    return await operations.scale(data.number, by=by(request), key=key_of(key))
 
 
 @post("/control/api/v1/switchover", operation_id="switch_over", status_code=202, guards=OPERATOR)
 async def switchover(request: Asked, operations: Changes, data: JSONBody[Successor], key: Key = None) -> Order:
     """Hand the primary's seat over."""
-    return await operations.switchover(data.successor, by=_by(request), key=key_of(key))
+    return await operations.switchover(data.successor, by=by(request), key=key_of(key))
 
 
 @post("/control/api/v1/failover/{change:str}", operation_id="automatic_failover", status_code=200, guards=OPERATOR)
@@ -89,8 +90,8 @@ async def automatic_failover(
 ) -> Pause | dict[str, bool]:
     """Pause or resume the replacement of dead primaries."""
     if change == "pause":
-        return await operations.pause(by=_by(request))
-    return {"changed": await operations.resume(by=_by(request))}
+        return await operations.pause(by=by(request))
+    return {"changed": await operations.resume(by=by(request))}
 
 
 @post("/control/api/v1/agents/{agent:str}/drain", operation_id="drain_agent", status_code=202, guards=OPERATOR)
@@ -102,25 +103,25 @@ async def drain(
     key: Key = None,
 ) -> Order:
     """Take an agent out of service."""
-    return await operations.drain(agent, deadline_s, by=_by(request), key=key_of(key))
+    return await operations.drain(agent, deadline_s, by=by(request), key=key_of(key))
 
 
 @post("/control/api/v1/agents/{agent:str}/stop", operation_id="stop_agent", status_code=200, guards=OPERATOR)
 async def stop(request: Asked, operations: Changes, agent: FromPath[str], key: Key = None) -> Done:
     """Stop an agent now; it rests until a restart."""
-    return Done(await operations.stop(agent, by=_by(request), key=key_of(key)))
+    return Done(await operations.stop(agent, by=by(request), key=key_of(key)))
 
 
 @post("/control/api/v1/agents/{agent:str}/restart", operation_id="restart_agent", status_code=200, guards=OPERATOR)
 async def restart(request: Asked, operations: Changes, agent: FromPath[str], key: Key = None) -> Done:
     """Stop an agent gently and start it again."""
-    return Done(await operations.restart(agent, by=_by(request), key=key_of(key)))
+    return Done(await operations.restart(agent, by=by(request), key=key_of(key)))
 
 
 @post("/control/api/v1/agents/{agent:str}/kill", operation_id="kill_agent", status_code=200, guards=ADMIN)
 async def kill(request: Asked, operations: Changes, agent: FromPath[str], key: Key = None) -> Done:
     """Game day: end an agent as a fault would."""
-    return Done(await operations.kill(agent, by=_by(request), key=key_of(key)))
+    return Done(await operations.kill(agent, by=by(request), key=key_of(key)))
 
 
 @post("/control/api/v1/agents/{agent:str}/freeze", operation_id="freeze_agent", status_code=200, guards=ADMIN)
@@ -128,7 +129,7 @@ async def freeze(
     request: Asked, operations: Changes, agent: FromPath[str], seconds: FromQuery[str] = "", key: Key = None
 ) -> Done:
     """Game day: let nothing of an agent run for a while."""
-    return Done(await operations.freeze(agent, seconds, by=_by(request), key=key_of(key)))
+    return Done(await operations.freeze(agent, seconds, by=by(request), key=key_of(key)))
 
 
 API = [

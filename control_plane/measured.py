@@ -94,10 +94,11 @@ def agents(view: ClusterView, *, threshold: int) -> list[Metric]:
 
 def work(pending: list[Row], counted: Mapping[str, Any]) -> list[Metric]:
     """Say what waits, runs and is dead."""
-    by_priority = {row["priority"]: row["pending"] for row in pending}
+    by_priority = {row["priority"]: row for row in pending}
+    none = {"pending": 0, "oldest_s": 0.0}
     return [
-        m.TASKS_PENDING.of({(priority,): by_priority.get(priority, 0) for priority in PRIORITIES}),
-        m.TASKS_OLDEST.of(max((row["oldest_s"] for row in pending), default=0.0)),
+        m.TASKS_PENDING.of({(it,): by_priority.get(it, none)["pending"] for it in PRIORITIES}),
+        m.TASKS_OLDEST.of({(it,): max(0.0, by_priority.get(it, none)["oldest_s"]) for it in PRIORITIES}),
         m.TASKS_RUNNING.of(counted["running"]),
         m.TASKS_DEAD.of(counted["dead"]),
         m.EPOCH.of(counted["epoch"]),

@@ -125,7 +125,7 @@ TASKS = dashboard(
             "skipped: runs that were missed and wanted no late one.",
         ),
         graph("Waiting by priority", {"{{priority}}": "sum by (priority) (nexus_tasks_pending)"}, stacked=True),
-        graph("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s"),
+        graph("Oldest waiting", {"{{priority}}": "max by (priority) (nexus_tasks_oldest_seconds)"}, "s"),
         graph("Running and dead", {"running": "sum(nexus_tasks_running)", "dead": "sum(nexus_tasks_dead)"}),
     ],
 )

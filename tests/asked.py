@@ -35,7 +35,7 @@ async def signed_in(cluster: Runners, name: str = "ada") -> AsyncIterator[Client
     client = Client(cluster.url, token)
     yield client
     for task in asyncio.all_tasks():
-        if task.get_name() == FOLLOWING:  # of a test that failed
+        if task.get_name() == f"{FOLLOWING} for {id(client)}":  # of a test that failed
             task.cancel()
     await client.aclose()
 
@@ -53,7 +53,7 @@ class Asked:
         self.conversation = conversation
         self.turn = accepted["turn"]
         self.following = asyncio.create_task(
-            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]), name=FOLLOWING
+            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]), name=f"{FOLLOWING} for {id(person)}"
         )
 
     async def question(self) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from appliance.cli.pause import pause, resume
 from appliance.cli.scale import scale
 from appliance.cli.status import status
 from appliance.cli.switchover import switchover
+from appliance.cli.task_acts import cancel, discard, requeue
+from appliance.cli.tasks import dead, tasks
 from appliance.cli.up import down, up
 from appliance.cli.versions import everything
 from appliance.embedded.config import read_config
@@ -30,6 +32,7 @@ app = typer.Typer(
 )
 for command in (
     up, down, status, logs, doctor, chat, answer, link, history, drain, switchover, pause, resume, failover_demo,
+    tasks, dead, cancel, requeue, discard,
 ):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 # So that -1 is answered like any other number that cannot be.

@@ -1,6 +1,7 @@
 """Whole page or one block of it: decided here, never in a handler."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
@@ -29,8 +30,9 @@ def environment(folders: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
     )
     made.globals["static"] = static_url
-    made.filters |= {"ms": milliseconds, "span": span, "size": size, "spark": spark, "count": "{:,}".format,
-                     "plain_json": plain_json}  # fmt: skip
+    made.filters |= {
+        "ms": milliseconds, "span": span, "size": size, "spark": spark, "count": "{:,}".format,
+        "after": after, "json": readable, "plain_json": plain_json}  # fmt: skip
     return made
 
 
@@ -102,6 +104,16 @@ def span(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def after(seconds: float) -> str:
+    """Return how much later something happened: 0.012 s, 4.2 s, 3 min."""
+    return f"{seconds:.3f} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 120 else span(seconds)
+
+
+def readable(value: object) -> str:
+    """Return a value as JSON that people read, one field a line."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def size(count: float) -> str:

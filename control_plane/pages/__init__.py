@@ -1,9 +1,9 @@
 """The pages of the control plane: ask, show; one module each."""
 
-from control_plane.pages import agent, agents, audit, cluster, failovers, game_day, stores
+from control_plane.pages import agent, agents, audit, cluster, conversations, dead, failovers, game_day, stores, tasks
 
 PAGES = [
     handler
-    for room in (cluster, agents, agent, failovers, stores, audit, game_day)
+    for room in (cluster, agents, agent, tasks, dead, conversations, failovers, stores, audit, game_day)
     for handler in room.HANDLERS
 ]  # fmt: skip

@@ -9,14 +9,22 @@ DRAIN_S, FREEZE_S = 60, 5
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A number that the act needs; a hidden one was chosen before."""
+    """What the act needs: a number, or a text of at most `most` characters; a hidden one was chosen before."""
 
     name: str
-    value: int
+    value: int | str
     label: str = ""
     least: int = 0
     most: int = 0
     hidden: bool = False
+    rows: int = 0
+    """Lines that a longer text is given room for; 0: one line."""
+    needed: bool = True
+
+    @property
+    def is_number(self) -> bool:
+        """Whether digits are asked for."""
+        return isinstance(self.value, int)
 
 
 class Act(msgspec.Struct, frozen=True):

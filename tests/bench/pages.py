@@ -11,6 +11,7 @@ request, with what it does anyway meanwhile: on a busy machine it tells a slow p
 
 import argparse
 import asyncio
+import hashlib
 import json
 import random
 import sys
@@ -18,7 +19,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 
@@ -35,10 +36,18 @@ from tests.stores import Stores
 PROMISED_MS, PROMISED_BYTES = 100.0, 150_000
 AGENTS, TURNS, FAILOVERS, AUDITED = 50, 100_000, 200, 5_000
 CHECK = "/control/audit?verify=true"
+
+
+def _id(text: str) -> str:
+    """Return the id that FILL makes of a text."""
+    return str(UUID(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()))
+
+
 PATHS = (
     "/control", "/control/history", "/control/history?before=100", "/control/stores", "/control/audit",
     "/control/audit?person=olga&subject=agent-7", "/control/game-day", CHECK, "/control/agents/agent-7",
-    "/control/agents",
+    "/control/agents", "/control/tasks", "/control/tasks?state=dead&oldest=true", "/control/tasks?kind=none",
+    f"/control/tasks/{_id('t1000')}", "/control/dead", f"/control/conversations/{_id('c1')}",
 )  # fmt: skip
 CONVERSATIONS = TURNS // 10
 FILL = (

@@ -10,13 +10,20 @@ from playwright.async_api import Browser, Page, Response
 from tests.cluster import Cluster, running_cluster
 from tests.e2e.control import signed_in
 from tests.e2e.test_look import MEASURE
+from tests.letters import Letters
 from tests.steered import steered
 
 PATHS = (
     "/control", "/control/agents", "/control/agents/agent-1", "/control/agents/agent-1/drain",
     "/control/agents/scale?agents=3", "/control/history", "/control/stores", "/control/audit?verify=true",
-    "/control/game-day", "/control/game-day/agent-1/freeze", "/control/failover/pause", "/control/agents/nobody",
+    "/control/tasks", "/control/tasks?state=done&kind=none", "/control/tasks/{task}", "/control/tasks/{turn}",
+    "/control/tasks/{task}/requeue", "/control/dead", "/control/dead/discard?everything=true",
+    "/control/conversations/{conversation}", "/control/game-day",
+    "/control/game-day/agent-1/freeze",
+    "/control/failover/pause", "/control/agents/nobody",
 )  # fmt: skip
+FILLED: dict[str, str] = {}
+"""Ids that addresses name, once there is something to show."""
 SERIOUS = ("serious", "critical")
 MOST_BYTES = 150_000
 
@@ -25,6 +32,12 @@ MOST_BYTES = 150_000
 async def shown() -> AsyncIterator[Cluster]:
     """A cluster whose pages all have something to show."""
     async with running_cluster(2, GAME_DAY="true") as cluster, steered(cluster, 2):
+        letters = Letters(cluster.postgres)
+        await letters.open()
+        [task] = await letters.dead(why="the disk is full")
+        turn = await letters.turn("why?")
+        await letters.answer(turn)
+        FILLED.update(task=str(task), turn=turn.id, conversation=turn.conversation_id)
         yield cluster
 
 
@@ -40,7 +53,7 @@ async def test_axe_finds_no_serious_violation(page: Page, shown: Cluster, path: 
     for scheme, width in product(("light", "dark"), (390, 1440)):
         await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         await page.set_viewport_size({"width": width, "height": 900})
-        await page.goto(shown.url + path)
+        await page.goto(shown.url + path.format(**FILLED))
         await page.locator("h1").first.wait_for()
         found = (await Axe().run(page)).response["violations"]
         told = [(it["id"], [node["html"][:120] for node in it["nodes"]]) for it in found if it["impact"] in SERIOUS]
@@ -60,7 +73,7 @@ async def test_a_phone_suffices(page: Page, shown: Cluster, path: str) -> None:
     for scheme, width in product(("light", "dark"), (390, 1440)):
         await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         await page.set_viewport_size({"width": width, "height": 900})
-        await page.goto(shown.url + path)
+        await page.goto(shown.url + path.format(**FILLED))
         await page.locator("h1").first.wait_for()
         assert await page.evaluate("document.documentElement.scrollWidth") == width, "wider than the screen"
         assert await page.evaluate(MEASURE) == [], (path, scheme, width)
@@ -70,6 +83,6 @@ async def test_a_phone_suffices(page: Page, shown: Cluster, path: str) -> None:
 async def test_a_page_weighs_little_with_everything_it_loads(page: Page, shown: Cluster, path: str) -> None:
     loaded: list[Response] = []
     page.on("response", lambda it: loaded.append(it))
-    await page.goto(shown.url + path, wait_until="load")
+    await page.goto(shown.url + path.format(**FILLED), wait_until="load")
     weight = sum([len(await it.body()) for it in loaded if "event-stream" not in it.headers.get("content-type", "")])
     assert weight < MOST_BYTES, {it.url: it.headers.get("content-length") for it in loaded}

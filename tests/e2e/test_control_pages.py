@@ -152,7 +152,7 @@ async def test_a_paused_failover_stands_on_every_page_until_it_is_resumed(
 ) -> None:
     cluster, _ = steerable
     await cluster.postgres.value("pause_failover", by="test", trace="")
-    for path in ("", "/agents", "/history", "/stores", "/audit", "/game-day"):
+    for path in ("", "/agents", "/tasks", "/dead", "/history", "/stores", "/audit", "/game-day"):
         await page.goto(f"{cluster.url}/control{path}")
         await expect(page.locator(".notice-warn", has_text="Automatic failover is paused")).to_have_count(1)
     await page.click("text=Resume…")
@@ -212,7 +212,7 @@ async def test_a_viewer_is_offered_nothing(browser: Browser, steerable: tuple[Cl
     cluster, _ = steerable
     context = await signed_in(browser, cluster, "viewer")
     page = await context.new_page()
-    for path in ("", "/agents", "/agents/agent-1", "/game-day", "/history"):
+    for path in ("", "/agents", "/agents/agent-1", "/tasks", "/dead", "/game-day", "/history"):
         await page.goto(f"{cluster.url}/control{path}")
         await page.locator("h1").first.wait_for()
         assert await page.locator("form[method=post]:not([action='/logout'])").count() == 0

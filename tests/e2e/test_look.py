@@ -13,6 +13,7 @@ from tests.e2e.conftest import login_link
 PAGES = (
     "/login", "/new", "/account", "/nowhere", "/control", "/control/history", "/control/agents",
     "/control/agents/agent-1", "/control/stores", "/control/audit", "/control/game-day",
+    "/control/tasks", "/control/dead",
 )  # fmt: skip
 SCHEMES = ("light", "dark")
 WIDTHS = (360, 1280)

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
 
 import pytest
 
+from appliance.core.task_acts import TaskActs
 from tests.asked import ask, signed_in, states, tool_directive, tooled
 from tests.client import Client, follow_to_the_end
 from tests.fakes.models import FakeProvider
@@ -87,6 +89,15 @@ async def test_stopping_a_turn_withdraws_its_question(person: Client, service: O
     assert (await asked.events())[-1]["type"] == "cancelled"
     assert (await asked.answer(question, "allow"))["answer"] == "withdrawn"
     assert await service.acts("stopped") == []
+
+
+async def test_an_operator_who_cancels_a_turn_withdraws_its_question(two: Runners, person: Client) -> None:
+    asked = await ask(person, "operator " + tool_directive("ask_first", words="operator"))
+    question = await asked.question()
+    done = await TaskActs(two.postgres).one("cancel", UUID(asked.turn), by="root", key=uuid4())
+    assert done.done == 1
+    assert (await asked.events())[-1]["type"] == "cancelled"
+    assert (await asked.answer(question, "allow"))["answer"] == "withdrawn"
 
 
 async def test_the_next_message_waits_behind_a_question(person: Client) -> None:

@@ -3,6 +3,7 @@
 from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
 from tests.mutations.fleet import FLEET
 from tests.mutations.schedules import SCHEDULES
+from tests.mutations.task_acts import TASK_ACTS
 from tests.mutations.tasks import TASKS
 from tests.mutations.terminal import TERMINAL
 from tests.mutations.tools import TOOLS
@@ -10,5 +11,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES,
+    *SCHEDULES, *TASK_ACTS,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from tests.mutations.guard import Guard
 
+_NOW = "appliance/core/sql/migrations/0009_pre_task_pages.sql"
+"""Where `commit_tasks` was written anew."""
 _SQL, _LUA = "appliance/core/sql/migrations/0007_pre_tasks.sql", "appliance/core/lua"
 _ROWS = "tests/integration/test_task_batches.py::test_"
 _STREAMS = "tests/integration/test_task_stream.py::test_"
@@ -18,7 +20,7 @@ TASKS = [
     Guard("a task that is not due is not claimed", _SQL,
           "from found where state = 'queued' and due_at <= now();", "from found where state = 'queued';",
           f"{_ROWS}a_delayed_task_is_not_claimed_before_its_time"),
-    Guard("a task is committed by the attempt that owns it", _SQL,
+    Guard("a task is committed by the attempt that owns it", _NOW,
           "on m.id = w.id and m.attempt = w.attempt\n   where m.state = 'running' and m.owner_boot = p_boot;",
           "on m.id = w.id;",
           f"{_ROWS}what_is_published_is_claimed_once_and_ends_once"),

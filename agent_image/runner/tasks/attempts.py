@@ -101,7 +101,7 @@ def _ended_early(task: Task, why: Why) -> Outcome | None:
     """Return what becomes of a task that was ended before its time; None when it is another attempt's by now."""
     match why:
         case "stopped":
-            return Ended(TaskState.CANCELLED, reason="stopped by its user")
+            return Ended(TaskState.CANCELLED, reason="stopped on request")
         case "deadline":
             return _tried(task, "It took longer than a task may.")
     return None

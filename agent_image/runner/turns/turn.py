@@ -187,7 +187,7 @@ class TurnRun:
             await self.patiently(lambda: self._parts.batches.cancel_children(self.turn.id))
         if why == "stopped":
             await self._commit(
-                Answer(TaskState.CANCELLED, text, "stopped by its user", self._rounds.route.model, self._meta())
+                Answer(TaskState.CANCELLED, text, "stopped on request", self._rounds.route.model, self._meta())
             )
         elif why == "deadline":
             await self._commit(

@@ -57,3 +57,6 @@ select note_crash(%(boot)s);
 select exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and dispatched_gen is null)
     or exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
                and dispatched_gen is not null and dispatched_gen <> %(gen)s);
+
+-- name: act_on_tasks
+select act_on_tasks(%(key)s, %(by)s, %(action)s, %(ids)s::uuid[], %(payload)s::jsonb, %(reason)s, %(trace)s);

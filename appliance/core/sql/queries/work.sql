@@ -1,4 +1,4 @@
 -- name: work_by_state
-select count(*) filter (where state = 'running') as running, count(*) filter (where state = 'queued') as queued,
-       count(*) filter (where state = 'waiting') as waiting
-  from tasks where state in ('running', 'queued', 'waiting');
+select (select count(*) from tasks where state = 'running') as running,
+       (select count(*) from tasks where state in ('queued', 'waiting') and state = 'queued') as queued,
+       (select count(*) from tasks where state in ('queued', 'waiting') and state = 'waiting') as waiting;
