@@ -1,6 +1,6 @@
 """What people send, checked before anything is kept."""
 
-from agent_image.runner.multi.plan import is_multi, parse
+from agent_image.runner.multi.message import is_multi, read
 from appliance.core.errors import BadInput, TooLarge
 from appliance.core.task_ledger import ORCHESTRATE
 
@@ -23,7 +23,7 @@ def role_of(text: str) -> str:
     """Return the role of a message's turn; BadInput names what is wrong with a plan before anything is kept."""
     if not is_multi(text):
         return ""
-    parse(text)
+    read(text)
     return ORCHESTRATE
 
 

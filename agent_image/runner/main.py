@@ -22,6 +22,8 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router
 from agent_image.runner.multi import sub_agent
+from agent_image.runner.multi.orchestration import Team
+from agent_image.runner.multi.plan import Limits
 from agent_image.runner.multi.spawn import spawner
 from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
@@ -89,10 +91,9 @@ class Runner:
         )
         self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
         self._commands = Commands(self._schedules)
-        helper = SubAgent(agent, boot, self._ledger, self._router, max_tokens=config.model_max_tokens)
-        kinds.provide(sub_agent.KIND, helper)
         self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
         parts = self._parts(boot, isolation)
+        kinds.provide(sub_agent.KIND, SubAgent(agent, parts.asking))
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
@@ -118,10 +119,13 @@ class Runner:
             boot=boot, ledger=self._ledger, router=self._router, max_tokens=config.model_max_tokens, tools=tools
         )
         memory = WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl)
+        team = Team(
+            board=self._tasks.board, batches=self._tasks.batches, ledger=self._ledger,
+            limits=Limits(config.multi_max_tokens, config.multi_max_seconds),
+        )  # fmt: skip
         return Parts(
             agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
-            approvals=self._approvals, board=self._tasks.board, batches=self._tasks.batches, isolation=isolation,
-            commands=self._commands,
+            approvals=self._approvals, team=team, isolation=isolation, commands=self._commands,
         )  # fmt: skip
 
     def _toolbox(self) -> Toolbox:

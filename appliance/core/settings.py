@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     """Tasks of one person that may wait; above it more are answered 429 with Retry-After."""
     task_timeout: float = Field(default=600.0, gt=0)
     """Seconds one try of a task may take."""
+    multi_max_tokens: int = Field(default=200_000, ge=1)
+    """Tokens all sub-agents of one `/multi` may use together; a line `limits:` in the message may only lower it."""
+    multi_max_seconds: int = Field(default=480, ge=1)
+    """Seconds all sub-agents of one `/multi` may take together; below MODEL_TURN_TIMEOUT, so that an answer is made."""
     tool_modules: str = ""
     """Python modules that bring tools of your own, separated by commas."""
     tool_timeout: float = Field(default=60.0, gt=0)

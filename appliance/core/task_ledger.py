@@ -47,6 +47,14 @@ class Answer(msgspec.Struct, frozen=True):
     meta: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class TeamUse(msgspec.Struct, frozen=True):
+    """The sub-agents of a turn: their tasks by idempotency key, what their calls used, seconds since the first came."""
+
+    tasks: dict[str, str]
+    tokens: int
+    seconds: float
+
+
 class TaskLedger:
     """Accept, claim, journal and end turns."""
 
@@ -129,6 +137,14 @@ class TaskLedger:
             task=turn.id, attempt=turn.attempt, no=no, name=name, result=Jsonb(result), tokens=tokens,
         )  # fmt: skip
         return done is not None
+
+    async def team_of(self, turn: str) -> TeamUse:
+        """Return which sub-agents a turn has published and what they have used, failed tries included."""
+        rows = await self._postgres.rows("team_of", parent=turn)
+        return TeamUse(
+            {row["idem_key"]: str(row["id"]) for row in rows},
+            sum(row["tokens"] for row in rows), max((row["age_s"] for row in rows), default=0.0),
+        )  # fmt: skip
 
     async def end(self, turn: Turn, boot: str, answer: Answer, *, agent: str) -> str:
         """Commit the end of a turn, once, and return the answer's message id.

@@ -14,12 +14,14 @@ A directive is anything in double square brackets, words with or without a value
     tool=NAME:JSON  ask for this tool first (no blank in the JSON; at most `rounds` times, default 1), if it is offered
     no_tools        refuse a request that offers tools, as Ollama does for models that know none
     quote           answer with what came of the last tool call
+    plan=T          answer T, percent-encoded, when asked to write a plan; replan=T: when asked to write it again
     fail_times=N    the troubles above happen only the first N times this very message is asked
 """
 
 import itertools
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
+from urllib.parse import unquote
 
 import msgspec
 
@@ -49,6 +51,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     tool: str = ""
     rounds: int = 1
     quote: bool = False
+    plan: str = ""
+    replan: str = ""
     no_tools: bool = False
 
     def healthy(self) -> "Script":
@@ -63,6 +67,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
             tool=self.tool,
             rounds=self.rounds,
             quote=self.quote,
+            plan=self.plan,
+            replan=self.replan,
         )
 
 
@@ -96,6 +102,9 @@ def wanted(script: Script, results: Sequence[str], offered: Container[str]) -> t
 def words(script: Script, message: str, results: Sequence[str] = ()) -> Iterator[str]:
     """Yield the pieces of the answer; joined without anything between they are the whole text."""
     said: Iterable[str]
+    if plan := _plan(script, message):
+        yield from re.findall(r"\s*\S+|\s+", plan)
+        return
     if script.quote and results:
         said = results[-1:]
     elif script.echo:
@@ -105,6 +114,12 @@ def words(script: Script, message: str, results: Sequence[str] = ()) -> Iterator
         said = (f"{script.word}{n}" for n in numbers)
     for n, word in enumerate(said):
         yield f" {word}" if n else word
+
+
+def _plan(script: Script, message: str) -> str:
+    if message.endswith("Write the whole plan again."):
+        return unquote(script.replan or script.plan)
+    return unquote(script.plan) if message.endswith("Write the plan.") else ""
 
 
 def expected_text(message: str, max_tokens: int | None = None) -> str:

@@ -10,6 +10,8 @@ import pytest
 from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm.router import build_router
+from agent_image.runner.multi.orchestration import Team
+from agent_image.runner.multi.plan import Limits
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.tools.running import Parts as ToolParts
@@ -44,14 +46,14 @@ class Watched(Intake):
         approvals = Approvals(postgres, within_s=60)
         router = build_router(config)
         tools = ToolParts(agent="agent-1", boot="", box=fill((), ()), ledger=ledger, approvals=approvals, timeout_s=9)
+        board = Board(redis, batches, Teller(redis, TaskStream(redis), lambda: None), lambda: 1)
         self.may = False
         self.claimed: list[str] = []
         super().__init__(
             Parts(
                 agent="agent-1", boot=str(uuid4()), ledger=ledger, events=ConversationEvents(redis), memory=memory,
-                asking=Asking(boot="", ledger=ledger, router=router, max_tokens=9, tools=tools), batches=batches,
-                approvals=approvals,
-                board=Board(redis, batches, Teller(redis, TaskStream(redis), lambda: None), lambda: 1),
+                asking=Asking(boot="", ledger=ledger, router=router, max_tokens=9, tools=tools), approvals=approvals,
+                team=Team(board=board, batches=batches, ledger=ledger, limits=Limits()),
                 isolation=Isolation(lambda: 0), commands=Commands(Schedules(postgres, time_zone="UTC")),
             ),
             config, redis, lambda: self.may, lambda: False,

@@ -12,6 +12,7 @@ from appliance.core.records import TaskState
 from tests.boards import Boarded, boarded
 from tests.client import Client, follow_to_the_end
 from tests.fakes.models import FakeProvider
+from tests.multi import ask, calls_of, children_of
 from tests.runners import Runners
 from tests.stores import Stores
 from tests.waiting import wait_until
@@ -35,24 +36,6 @@ async def person(three: Boarded[Runners]) -> AsyncIterator[Client]:
     client = Client(three.cluster.url, token)
     yield client
     await client.aclose()
-
-
-async def ask(person: Client, text: str) -> tuple[str, dict[str, Any]]:
-    conversation = await person.create()
-    return conversation, await person.send(conversation, text)
-
-
-def children_of(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The last that was said of each sub-agent."""
-    return {event["id"]: event for event in events if event["type"] == "child"}
-
-
-async def calls_of(provider: FakeProvider, word: str) -> list[dict[str, Any]]:
-    return [
-        call
-        for call in await provider.calls()
-        if f"word={word}" in call["message"] and "<result" not in call["message"]
-    ]
 
 
 async def test_sub_agents_work_on_several_agents_and_their_results_become_one_answer(

@@ -1,20 +1,17 @@
-"""The plan of a `/multi` message: who does what, and after whom. Pure: text in, checked plan or a clear refusal out.
-
-    /multi Is SQLite enough for us?
-    - facts = researcher: What are SQLite's limits?
-    - needs = researcher: What does our load look like?
-    - critic = reviewer (after facts, needs): Where do the two not fit?
-
-A name in front of `=` may be left out; then the role is the name, numbered when it is taken.
-"""
+"""What a `/multi` is to do: who does what, after whom, and what if one fails. Pure: checked, or refused by name."""
 
 import re
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import msgspec
 
 from appliance.core.errors import BadInput
 
-COMMAND = "/multi"
+OnFailure = Literal["continue", "retry", "stop"]
+"""What becomes of a plan when a sub-agent fails for good: the others go on without its result; it is given one more
+whole task before that; the turn ends as failed."""
+POLICIES: tuple[str, ...] = get_args(OnFailure)
 ROLES = {
     "builder": "You build what is asked for, completely and nothing else.",
     "researcher": "You collect facts about what is asked, briefly, and say what is not certain.",
@@ -24,7 +21,7 @@ ROLES = {
 }
 MAX_CHILDREN = 20
 MAX_DEPTH = 5
-_LINE = re.compile(r"-\s*(?:([\w-]{1,40})\s*=\s*)?(\w+)\s*(?:\(after ([^)]*)\))?\s*:\s*(\S.*)")
+_NAME = re.compile(r"[\w-]{1,40}")
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -34,6 +31,26 @@ class Node(msgspec.Struct, frozen=True):
     role: str
     goal: str
     after: tuple[str, ...] = ()
+    on_failure: OnFailure = "continue"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What all sub-agents together may use: tokens, and seconds since the first was published; 0: no limit."""
+
+    tokens: int = 0
+    seconds: int = 0
+
+    def within(self, other: "Limits") -> "Limits":
+        """Return the tighter of both."""
+        return Limits(_tighter(self.tokens, other.tokens), _tighter(self.seconds, other.seconds))
+
+    def used_up(self, tokens: int, seconds: float) -> str:
+        """Return which limit these have reached, for people; '' while there is room."""
+        if self.tokens and tokens >= self.tokens:
+            return f"its limit of {self.tokens:,} tokens is used up"
+        if self.seconds and seconds >= self.seconds:
+            return f"its limit of {self.seconds:,} s is used up"
+        return ""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -41,58 +58,44 @@ class Plan(msgspec.Struct, frozen=True):
 
     goal: str
     nodes: tuple[Node, ...]
+    limits: Limits = Limits()
 
     def ready(self, settled: set[str], begun: set[str]) -> list[Node]:
         """Return the nodes that may begin now: everything they need has settled."""
         return [node for node in self.nodes if node.id not in begun and settled.issuperset(node.after)]
 
 
-def is_multi(text: str) -> bool:
-    """Whether a message asks for sub-agents."""
-    return text.split(maxsplit=1)[:1] == [COMMAND]
-
-
-def parse(text: str) -> Plan:
-    """Return the plan of a `/multi` message.
+def node_of(
+    where: str, name: str, role: str, goal: str, *, after: Sequence[str], on_failure: str, taken: set[str]
+) -> Node:
+    """Return one sub-agent; without a name it is called after its role.
 
     Raises:
-        BadInput: it is none, or not a possible one; the sentence names the line or the sub-agent.
+        BadInput: it cannot be one; the sentence begins with `where` it was written.
     """
-    goal, *lines = text.strip().removeprefix(COMMAND).strip().split("\n")
-    if not goal.strip() or goal.lstrip().startswith("-"):
-        raise BadInput(f"{COMMAND} needs a goal in its first line: `{COMMAND} Is SQLite enough for us?`")
-    nodes: list[Node] = []
-    for number, line in enumerate(lines, 2):
-        if line.strip():
-            nodes.append(_node(number, line.strip(), {node.id for node in nodes}))
-    return _checked(Plan(goal.strip(), tuple(nodes)))
-
-
-def _node(number: int, line: str, taken: set[str]) -> Node:
-    found = _LINE.fullmatch(line)
-    if not found:
-        raise BadInput(f"Line {number} is no sub-agent: write `- researcher: what it is to do`, not `{line[:60]}`.")
-    name, role, after, goal = found.groups()
+    if name and not _NAME.fullmatch(name):
+        raise BadInput(f"{where}: a name has up to 40 letters, digits, `_` or `-`, unlike {name[:60]!r}.")
     if role not in ROLES:
-        raise BadInput(f"Line {number}: there is no role {role!r}; there are: {', '.join(ROLES)}.")
+        raise BadInput(f"{where}: there is no role {role!r}; there are: {', '.join(ROLES)}.")
     if name and name in taken:
-        raise BadInput(f"Line {number}: there are two sub-agents called {name!r}.")
-    needs = tuple(part.strip() for part in (after or "").split(",") if part.strip())
-    return Node(name or _free(role, taken), role, goal.strip(), needs)
+        raise BadInput(f"{where}: there are two sub-agents called {name!r}.")
+    for policy in get_args(OnFailure):
+        if policy == on_failure:
+            return Node(name or _free(role, taken), role, goal.strip(), tuple(after), policy)
+    raise BadInput(f"{where}: a sub-agent that fails may {', '.join(POLICIES)}, not {on_failure!r}.")
 
 
-def _free(role: str, taken: set[str]) -> str:
-    names = (role, *(f"{role}-{number}" for number in range(2, MAX_CHILDREN + 3)))
-    return next(name for name in names if name not in taken)
+def checked(plan: Plan) -> Plan:
+    """Return a plan that can be carried out.
 
-
-def _checked(plan: Plan) -> Plan:
-    """Refuse a plan that cannot be carried out."""
+    Raises:
+        BadInput: it cannot be; the sentence names the sub-agent.
+    """
     known = {node.id for node in plan.nodes}
     if not plan.nodes:
-        raise BadInput(f"{COMMAND} needs sub-agents, one a line: `- researcher: what it is to do`.")
+        raise BadInput("/multi needs sub-agents, one a line: `- researcher: what it is to do`.")
     if len(plan.nodes) > MAX_CHILDREN:
-        raise BadInput(f"{len(plan.nodes)} sub-agents are more than the {MAX_CHILDREN} that one {COMMAND} may have.")
+        raise BadInput(f"{len(plan.nodes)} sub-agents are more than the {MAX_CHILDREN} that one /multi may have.")
     for node in plan.nodes:
         if unknown := [name for name in node.after if name not in known]:
             raise BadInput(f"{node.id} waits for {unknown[0]!r}, which is not there; there are: {', '.join(known)}.")
@@ -111,3 +114,12 @@ def _check_order(plan: Plan) -> None:
             raise BadInput(f"{deep} is more than {MAX_DEPTH} steps deep: let fewer sub-agents wait for each other.")
     if left := [node.id for node in plan.nodes if node.id not in settled]:
         raise BadInput(f"{', '.join(left)} wait for each other in a circle: none of them could begin.")
+
+
+def _free(role: str, taken: set[str]) -> str:
+    names = (role, *(f"{role}-{number}" for number in range(2, MAX_CHILDREN + 3)))
+    return next(name for name in names if name not in taken)
+
+
+def _tighter(one: int, other: int) -> int:
+    return min(one, other) if one and other else one or other

@@ -1,27 +1,34 @@
-"""One sub-agent: a task of kind `sub_agent`, which is one journaled model call on whichever agent takes it."""
+"""One sub-agent: a task of kind `sub_agent`, answered by whichever agent takes it, with tools that ask nobody."""
 
-from contextlib import aclosing
-from typing import Any
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelRequest, Route, Router
+import msgspec
+
+from agent_image.runner.llm import ChatMessage
 from agent_image.runner.multi.plan import ROLES
-from appliance.core.errors import StaleAttempt
+from agent_image.runner.turns.rounds import Asking, Rounds, Unheard
+from appliance.core import logs
+from appliance.core.errors import StoreAway
 from appliance.core.records import Task
-from appliance.core.task_ledger import TaskLedger
 
+log = logs.get("runner")
+T = TypeVar("T")
 KIND = "sub_agent"
-_STEP = 1
+SPAWN = "spawn_sub_agent"
+"""The tool that sub-agents are not given: they would multiply."""
+_STORE_RETRY_S = 0.25
 
 
 class SubAgent:
     """Runs tasks of this kind. Their payload: role, goal, question, and inputs by name of who found them."""
 
-    def __init__(self, agent: str, boot: str, ledger: TaskLedger, router: Router, *, max_tokens: int) -> None:
+    def __init__(self, agent: str, asking: Asking) -> None:
         self._agent = agent
-        self._boot = boot
-        self._ledger = ledger
-        self._router = router
-        self._max_tokens = max_tokens
+        tools = msgspec.structs.replace(asking.tools, box=asking.tools.box.unasked(without=SPAWN))
+        self._asking = msgspec.structs.replace(asking, tools=tools)
 
     async def __call__(self, task: Task) -> dict[str, Any]:
         """Answer the goal; a call that an earlier attempt finished is replayed, not paid twice.
@@ -29,31 +36,29 @@ class SubAgent:
         Raises:
             ModelError: no model answers: a failed try. StaleAttempt: somebody else has it.
         """
-        messages = messages_of(task.payload)
-        text = "\n".join(f"{it.role}: {it.text}" for it in messages)
-        step = await self._ledger.begin_step(task, self._boot, _STEP, kind="model", name="", input_text=text)
-        if step.done and step.result is not None:
-            return step.result
-        result = await self._ask(task, messages)
-        kept = await self._ledger.finish_step(task, _STEP, name=result["model"], result=result, tokens=result["tokens"])
-        if not kept:
-            raise StaleAttempt(task=task.id, attempt=task.attempt)
-        return result
+        answer = Unheard()
+        rounds = Rounds(task, self._asking, answer, _Holding(), time.monotonic())
+        await rounds.run(messages_of(task.payload))
+        facts = rounds.facts()
+        tokens = facts["input_tokens"] + facts["output_tokens"]
+        return {"text": answer.text, "agent": self._agent, "model": facts["model"], "tokens": tokens}
 
-    async def _ask(self, task: Task, messages: tuple[ChatMessage, ...]) -> dict[str, Any]:
-        request = ModelRequest(messages, self._max_tokens, idem_key=f"{task.id}:{_STEP}", trace_id=task.trace_id)
-        pieces: list[str] = []
-        model, tokens = "", 0
-        async with aclosing(self._router.stream(request)) as parts:
-            async for part in parts:
-                match part:
-                    case Chunk():
-                        pieces.append(part.text)
-                    case Route():
-                        model = part.model
-                    case Finish():
-                        tokens = part.usage.input_tokens + part.usage.output_tokens
-        return {"text": "".join(pieces), "agent": self._agent, "model": model, "tokens": tokens}
+
+class _Holding:
+    """How an attempt of a task waits: whoever ends it cancels it."""
+
+    async def patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a fenced step until the stores answer (PROTOCOLS 6.5): same attempt, so repeating is safe."""
+        while True:
+            try:
+                return await step()
+            except StoreAway as error:
+                log.warning("waiting_for_store", error=str(error))
+            await asyncio.sleep(_STORE_RETRY_S)
+
+    async def endable(self, work: Awaitable[T]) -> T:
+        """Do it."""
+        return await work
 
 
 def messages_of(payload: dict[str, Any]) -> tuple[ChatMessage, ...]:

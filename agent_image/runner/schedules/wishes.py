@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from agent_image.runner.commands.names import NAMES, is_command
-from agent_image.runner.multi.plan import is_multi
-from agent_image.runner.multi.plan import parse as plan_of
+from agent_image.runner.multi.message import is_multi
+from agent_image.runner.multi.message import read as plan_of
 from agent_image.runner.schedules.instants import CRON_EXAMPLE, following, zone_of
 from agent_image.runner.schedules.words import moment
 from appliance.core.errors import BadInput

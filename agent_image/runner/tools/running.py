@@ -18,7 +18,7 @@ from appliance.core import logs
 from appliance.core.approvals import Approval, Approvals
 from appliance.core.errors import BadInput, StaleAttempt
 from appliance.core.metrics import TOOL_CALLS
-from appliance.core.records import Turn, User
+from appliance.core.records import Task, Turn, User
 from appliance.core.task_ledger import Step, TaskLedger, hash_of
 
 log = logs.get("tools")
@@ -69,10 +69,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolRun:
-    """One call in one attempt of a turn; `facts` say how it stands."""
+    """One call in one attempt of a turn or task; `facts` say how it stands."""
 
-    def __init__(self, turn: Turn, no: int, asked: ToolCall, parts: Parts, holding: Holding, show: Any) -> None:
-        self._turn = turn
+    def __init__(self, work: Turn | Task, no: int, asked: ToolCall, parts: Parts, holding: Holding, show: Any) -> None:
+        self._work = work
         self._no = no
         self._asked = asked
         self._parts = parts
@@ -105,7 +105,7 @@ class ToolRun:
     async def _begin(self, tool: Tool) -> Step:
         return await self._holding.patiently(
             lambda: self._parts.ledger.begin_step(
-                self._turn, self._parts.boot, self._no, kind="tool", name=tool.spec.name,
+                self._work, self._parts.boot, self._no, kind="tool", name=tool.spec.name,
                 input_text=self._asked.arguments, effect=tool.effect, given=self.facts["input"],
             )
         )  # fmt: skip
@@ -114,7 +114,7 @@ class ToolRun:
         """Return a person's answer; Asked when it is still to come."""
         approval = await self._holding.patiently(
             lambda: self._parts.approvals.ask(
-                self._turn, self._parts.boot, self._no, about=about, tool=tool.spec.name, given=self.facts["input"],
+                self._work, self._parts.boot, self._no, about=about, tool=tool.spec.name, given=self.facts["input"],
                 input_hash=hash_of(self._asked.arguments),
             )
         )  # fmt: skip
@@ -128,7 +128,7 @@ class ToolRun:
         answer = await self._answer(tool, about=step.attempt)
         result = None if answer == "again" else {"text": SETTLED[answer], "state": "unknown"}
         parts = self._parts
-        await self._holding.patiently(lambda: parts.approvals.settle(self._turn, parts.boot, self._no, result))
+        await self._holding.patiently(lambda: parts.approvals.settle(self._work, parts.boot, self._no, result))
         return await self._begin(tool)
 
     async def _make(self, tool: Tool, given: dict[str, Any], step: Step) -> str:
@@ -138,10 +138,10 @@ class ToolRun:
             state, text = await self._holding.endable(self._called(tool, given, step))
         except Exception as error:
             TOOL_CALLS.labels(tool.spec.name, "failed").inc()
-            log.warning("tool_failed", tool=tool.spec.name, turn=self._turn.id, error=repr(error))
+            log.warning("tool_failed", tool=tool.spec.name, task=self._work.id, error=repr(error))
             if tool.effect == "side_effecting":
-                await self._holding.patiently(lambda: self._parts.approvals.doubt(self._turn, self._no))
-                await self._answer(tool, about=self._turn.attempt)  # raises Asked: nobody can have answered yet
+                await self._holding.patiently(lambda: self._parts.approvals.doubt(self._work, self._no))
+                await self._answer(tool, about=self._work.attempt)  # raises Asked: nobody can have answered yet
             state, text = "failed", f"It failed: {error!r}."
         seconds = round(time.monotonic() - began, 2)
         TOOL_CALLS.labels(tool.spec.name, state).inc()
@@ -150,9 +150,9 @@ class ToolRun:
         return self._ended(state, text, seconds)
 
     async def _called(self, tool: Tool, given: dict[str, Any], step: Step) -> tuple[str, str]:
-        turn = self._turn
-        user = User(id=turn.user_id, name="", tenant_id=turn.tenant_id)
-        call = Call(step.idem_key, user, turn.id, turn.conversation_id, turn.trace_id)
+        work = self._work
+        user = User(id=work.user_id, name="", tenant_id=work.tenant_id)
+        call = Call(step.idem_key, user, work.id, work.conversation_id or "", work.trace_id)
         limit_s = tool.limit_s or self._parts.timeout_s
         try:
             async with asyncio.timeout(limit_s):
@@ -167,10 +167,10 @@ class ToolRun:
 
     async def _keep(self, tool: Tool, result: dict[str, Any]) -> None:
         kept = await self._holding.patiently(
-            lambda: self._parts.ledger.finish_step(self._turn, self._no, name=tool.spec.name, result=result, tokens=0)
+            lambda: self._parts.ledger.finish_step(self._work, self._no, name=tool.spec.name, result=result, tokens=0)
         )
         if not kept:
-            raise StaleAttempt(task=self._turn.id, step=self._no)
+            raise StaleAttempt(task=self._work.id, step=self._no)
 
     def _ended(self, state: str, text: str, seconds: float = 0.0) -> str:
         self._say(state, text=text[:SHOWN], seconds=seconds)

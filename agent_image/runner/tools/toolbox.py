@@ -23,6 +23,16 @@ class Toolbox:
         """Return what a model is told of them, in an order that does not change."""
         return tuple(it.spec for it in self._tools.values())
 
+    def unasked(self, *, without: str) -> "Toolbox":
+        """Return those that nobody has to be asked for, before a call or after one that was cut off."""
+        return Toolbox(
+            {
+                name: it
+                for name, it in self._tools.items()
+                if not it.approval and it.effect != "side_effecting" and name != without
+            }
+        )
+
     def find(self, name: str) -> Tool:
         """Return a tool; BadInput names those there are."""
         try:

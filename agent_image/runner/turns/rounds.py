@@ -1,20 +1,19 @@
-"""The steps of a turn: model calls, and the tools they ask for, until the model has answered (DESIGN 6.3).
+"""The steps of a turn or a sub-agent: model calls, and the tools they ask for, until there is an answer (DESIGN 6.3).
 
 Each call is a journaled step, numbered in order. A later attempt replays what is finished: it comes to the same place.
 """
 
 import time
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from agent_image.runner.llm import ChatMessage, Chunk, Finish, ModelRequest, Route, Router, ToolCall, ToolSpec, Usage
 from agent_image.runner.tools.running import Holding, ToolRun
 from agent_image.runner.tools.running import Parts as ToolParts
-from agent_image.runner.turns.publisher import Publisher
 from appliance.core.metrics import FIRST_TOKEN
-from appliance.core.records import Turn
+from appliance.core.records import Task, Turn
 from appliance.core.task_ledger import Step, TaskLedger
 
 MAX_ROUNDS = 8
@@ -33,13 +32,41 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     tools: ToolParts
 
 
+class Heard(Protocol):
+    """Who is told what is said."""
+
+    @property
+    def text(self) -> str:
+        """The whole answer so far."""
+
+    def token(self, text: str) -> None:
+        """Take one piece of the answer; never waits."""
+
+    def say(self, kind: str, **data: Any) -> None:
+        """Take one other event; never waits."""
+
+
+class Unheard:
+    """Keeps an answer that nobody is shown while it is made."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def token(self, text: str) -> None:
+        """Keep it."""
+        self.text += text
+
+    def say(self, kind: str, **data: Any) -> None:
+        """Nobody hears it."""
+
+
 class Rounds:
     """One attempt's way to an answer."""
 
-    def __init__(self, turn: Turn, asking: Asking, publisher: Publisher, holding: Holding, began: float) -> None:
-        self._turn = turn
+    def __init__(self, work: Turn | Task, asking: Asking, heard: Heard, holding: Holding, began: float) -> None:
+        self._work = work
         self._asking = asking
-        self._publisher = publisher
+        self._heard = heard
         self._holding = holding
         self._began = began
         self._no = 0
@@ -57,11 +84,15 @@ class Rounds:
         """
         specs = self._asking.tools.box.specs()
         for _ in range(MAX_ROUNDS):
-            said = await self._model(messages, specs)
+            said = await self._model(messages, specs, self._heard)
             if not said.calls:
                 return
             messages = (*messages, said, *[await self._tool(call) for call in said.calls])
-        self._publisher.token(f"\n\n{ENOUGH}")
+        self._heard.token(f"\n\n{ENOUGH}")
+
+    async def aside(self, messages: tuple[ChatMessage, ...]) -> str:
+        """Return what a model says to this in one call without tools: no part of the answer. Raises as `run`."""
+        return (await self._model(messages, (), Unheard())).text
 
     @property
     def called(self) -> bool:
@@ -83,30 +114,30 @@ class Rounds:
         return self._no
 
     async def _tool(self, call: ToolCall) -> ChatMessage:
-        run = ToolRun(self._turn, self._next(), call, self._asking.tools, self._holding, self._publisher.say)
+        run = ToolRun(self._work, self._next(), call, self._asking.tools, self._holding, self._heard.say)
         self._tools.append(run)
         return ChatMessage("tool", await run.run(), answers=call.id)
 
-    async def _model(self, messages: tuple[ChatMessage, ...], specs: tuple[ToolSpec, ...]) -> ChatMessage:
+    async def _model(self, messages: tuple[ChatMessage, ...], specs: tuple[ToolSpec, ...], heard: Heard) -> ChatMessage:
         """One journaled model call; one that an earlier attempt finished is replayed, not paid twice."""
         no = self._next()
-        key = f"{self._turn.id}:{no}"
-        request = ModelRequest(messages, self._asking.max_tokens, key, self._turn.trace_id, specs)
-        if self._publisher.text and not self._publisher.text.endswith("\n"):
-            self._publisher.token("\n\n")
-        begins_at = len(self._publisher.text)
+        key = f"{self._work.id}:{no}"
+        request = ModelRequest(messages, self._asking.max_tokens, key, self._work.trace_id, specs)
+        if heard.text and not heard.text.endswith("\n"):
+            heard.token("\n\n")
+        begins_at = len(heard.text)
         step = await self._holding.patiently(lambda: self._begin(no, request))
         if step.done and step.result is not None:
-            return self._replay(step.result)
-        calls, usage = await self._holding.endable(self._read(no, request))
-        text = self._publisher.text[begins_at:]
+            return self._replay(step.result, heard)
+        calls, usage = await self._holding.endable(self._read(no, request, heard))
+        text = heard.text[begins_at:]
         await self._holding.patiently(lambda: self._keep(no, text, calls, usage))
         return ChatMessage("assistant", text, calls)
 
     async def _begin(self, no: int, request: ModelRequest) -> Step:
         text = "\n".join(f"{message.role}: {message.text}" for message in request.messages)
         return await self._asking.ledger.begin_step(
-            self._turn, self._asking.boot, no, kind="model", name="", input_text=text
+            self._work, self._asking.boot, no, kind="model", name="", input_text=text
         )
 
     async def _keep(self, no: int, text: str, calls: tuple[ToolCall, ...], usage: Usage) -> bool:
@@ -115,36 +146,37 @@ class Rounds:
             "ttft_ms": self._first_token_ms, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
         }  # fmt: skip
         return await self._asking.ledger.finish_step(
-            self._turn,
+            self._work,
             no,
             name=self.route.model,
             result={"text": text, "calls": msgspec.to_builtins(calls), "meta": meta},
             tokens=usage.input_tokens + usage.output_tokens,
         )
 
-    def _replay(self, result: dict[str, Any]) -> ChatMessage:
+    def _replay(self, result: dict[str, Any], heard: Heard) -> ChatMessage:
         meta = result["meta"]
         self.route = Route(model=meta["model"], reason=meta["reason"])
         self._finish_reason = meta["finish_reason"]
         self._first_token_ms = self._first_token_ms or meta["ttft_ms"]
         self._usages.append(Usage(meta["input_tokens"], meta["output_tokens"]))
         if result["text"]:
-            self._publisher.token(result["text"])
+            heard.token(result["text"])
         calls = msgspec.convert(result.get("calls", ()), tuple[ToolCall, ...])
         return ChatMessage("assistant", result["text"], calls)
 
-    async def _read(self, no: int, request: ModelRequest) -> tuple[tuple[ToolCall, ...], Usage]:
+    async def _read(self, no: int, request: ModelRequest, heard: Heard) -> tuple[tuple[ToolCall, ...], Usage]:
         calls: list[ToolCall] = []
         usage = _NOTHING
         async with aclosing(self._asking.router.stream(request)) as parts:
             async for part in parts:
                 match part:
                     case Chunk():
-                        self._note_first_token()
-                        self._publisher.token(part.text)
+                        if heard is self._heard:
+                            self._note_first_token()
+                        heard.token(part.text)
                     case Route():
                         self.route = part
-                        self._publisher.say("route", model=part.model, reason=part.reason)
+                        heard.say("route", model=part.model, reason=part.reason)
                     case ToolCall():
                         # Ids of our own: the next call may go to a model of another provider.
                         calls.append(ToolCall(f"call_{no}_{len(calls)}", part.name, part.arguments))

@@ -11,9 +11,9 @@ import msgspec
 from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import TURN_WAITS_S, Isolation
 from agent_image.runner.llm import ChatMessage
-from agent_image.runner.multi.orchestration import Orchestration
-from agent_image.runner.multi.plan import is_multi
-from agent_image.runner.tasks.board import Board
+from agent_image.runner.multi.message import is_multi
+from agent_image.runner.multi.orchestration import Orchestration, Stopped, Team
+from agent_image.runner.multi.planner import plan_of
 from agent_image.runner.tools.running import Asked
 from agent_image.runner.turns.publisher import Publisher
 from agent_image.runner.turns.rounds import Asking, Rounds
@@ -23,7 +23,6 @@ from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import ModelError, ModelSilent, StaleAttempt, StoreAway
 from appliance.core.metrics import ATTEMPTS_RESTARTED, STALE_REFUSED, TURN_SECONDS, TURNS_ENDED
 from appliance.core.records import TaskState, Turn
-from appliance.core.task_batches import TaskBatches
 from appliance.core.task_ledger import Answer, TaskLedger
 from appliance.core.working_memory import Said, WorkingMemory
 
@@ -44,8 +43,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     events: ConversationEvents
     memory: WorkingMemory
     asking: Asking
-    board: Board
-    batches: TaskBatches
+    team: Team
     approvals: Approvals
     isolation: Isolation
     commands: Commands
@@ -100,6 +98,8 @@ class TurnRun:
             await self._commit(self._answered(), past)
         except Asked as asked:
             await self._wait_for_a_person(asked.approval)
+        except Stopped as stopped:
+            await self._stopped(stopped)
         except ModelError as error:
             await self._failed(error)
         except asyncio.CancelledError:
@@ -117,10 +117,28 @@ class TurnRun:
     async def _prompt(self, past: tuple[Said, ...]) -> tuple[ChatMessage, ...]:
         """Return what the model is told: the past and the message, or what sub-agents found."""
         if is_multi(self.turn.text):
-            team = self._team = Orchestration(self.turn, self._parts.board, self._parts.batches, self._publisher.say)
-            return await self.patiently(lambda: self.endable(team.results()))
+            return await self._from_sub_agents()
         said = [ChatMessage("user" if it.role == "user" else "assistant", it.text) for it in past]
         return (*said, ChatMessage("user", self.turn.text))
+
+    async def _from_sub_agents(self) -> tuple[ChatMessage, ...]:
+        plan, planned = await plan_of(self.turn.text, self._rounds.aside)
+        team = Orchestration(self.turn, plan, self._parts.team, self._publisher.say, planned=planned)
+        self._team = team
+        messages = await self.patiently(lambda: self.endable(team.results()))
+        if team.cut:
+            self._publisher.token(f"Ended early: {team.cut}. From what there is:\n\n")
+        return messages
+
+    async def _stopped(self, stopped: Stopped) -> None:
+        """End a `/multi` that is to have no answer, with what stands in its place."""
+        await self._end_children()
+        self._publisher.token(stopped.text)
+        answer = Answer(TaskState.FAILED, self._publisher.text, stopped.reason, self._rounds.route.model, self._meta())
+        await self._commit(answer)
+
+    async def _end_children(self) -> None:
+        await self.patiently(lambda: self._parts.team.batches.cancel_children(self.turn.id))
 
     async def _past(self) -> tuple[Said, ...]:
         return await self.patiently(lambda: self._parts.memory.recall(self.turn))
@@ -144,7 +162,7 @@ class TurnRun:
         return {
             "agent": self._parts.agent, **self._rounds.facts(), "attempt": self.turn.attempt,
             "total_ms": round((time.monotonic() - self._started) * 1000), "taken_over": self._publisher.taken_over,
-        } | ({"children": self._team.kept()} if self._team else {})  # fmt: skip
+        } | (self._team.kept() if self._team else {})  # fmt: skip
 
     def _answered(self) -> Answer:
         return Answer(TaskState.DONE, self._publisher.text, model=self._rounds.route.model, meta=self._meta())
@@ -184,7 +202,7 @@ class TurnRun:
     async def _ended_early(self, why: Why) -> None:
         text = self._publisher.text or None
         if (self._team or self._rounds.called) and why in ("stopped", "deadline"):
-            await self.patiently(lambda: self._parts.batches.cancel_children(self.turn.id))
+            await self._end_children()
         if why == "stopped":
             await self._commit(
                 Answer(TaskState.CANCELLED, text, "stopped on request", self._rounds.route.model, self._meta())

@@ -1,7 +1,7 @@
 // The turns of a conversation on the page. Model text only ever becomes text nodes; rich text comes rendered and
 // sanitised from the server once the answer is committed.
 import { readUntilAnswered } from "./chat-fetch.js";
-import { showChild, showPlan } from "./chat-team.js";
+import { showChild, showNote, showPlan } from "./chat-team.js";
 import { closeQuestions, showQuestion, showTool } from "./chat-tools.js";
 
 const OPENING = new Set(["accepted", "started", "attempt_restarted"]);
@@ -108,12 +108,16 @@ export class Turns {
   }
 
   plan(event, item) {
-    showPlan(item, event.children);
+    showPlan(item, event.children, event.note);
     work(item, "Sub-agents are at work…");
   }
 
   child(event, item) {
     showChild(item, event);
+  }
+
+  limit(event, item) {
+    showNote(item, event.note);
   }
 
   tool(event, item) {

@@ -28,6 +28,11 @@ select * from begin_step(%(task)s, %(attempt)s, %(boot)s, %(no)s, %(kind)s, %(na
 update steps set state = 'done', result = %(result)s, tokens = %(tokens)s, name = %(name)s, finished_at = clock_timestamp()
  where task_id = %(task)s and step_no = %(no)s and attempt = %(attempt)s and state = 'intent' returning step_no;
 
+-- name: team_of
+select t.id, t.idem_key, (select coalesce(sum(s.tokens), 0) from steps s where s.task_id = t.id)::int as tokens,
+       extract(epoch from clock_timestamp() - t.created_at)::float as age_s
+  from tasks t where t.parent_id = %(parent)s and t.kind = 'sub_agent';
+
 -- name: turn
 select t.*, m.text as message from tasks t join messages m on m.task_id = t.id and m.role = 'user' where t.id = %(task)s;
 
