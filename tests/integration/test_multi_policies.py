@@ -1,13 +1,17 @@
 """What a `/multi` makes of a sub-agent that fails for good, and of limits: what its plan says, visibly."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from tests.asked import owner
 from tests.boards import Boarded, boarded
-from tests.client import Client
+from tests.client import Client, follow_to_the_end
 from tests.fakes.models import FakeProvider
-from tests.multi import answered, calls_of, children_of, last_of
+from tests.multi import answered, ask, calls_of, children_of, last_of
 from tests.runners import Runners
 from tests.stores import Stores
 from tests.waiting import wait_until
@@ -130,3 +134,56 @@ async def test_a_yaml_document_is_a_plan(person: Client) -> None:
     assert events[-1]["type"] == "done"
     (only,) = (await last_of(person, conversation))["meta"]["children"]
     assert (only["id"], only["text"]) == ("only", "yaml1 yaml2")
+
+
+async def killed_when(two: Boarded[Runners], person: Client, text: str, now: Callable[[], Awaitable[bool]]) -> str:
+    """Kill the primary once `now` holds; return the conversation when another one has answered."""
+    conversation, accepted = await ask(person, text)
+    seen = asyncio.create_task(follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]))
+    await wait_until(now, of="the middle of it")
+    primary = await owner(two.cluster, accepted["turn"])
+    await two.cluster.kill(primary, signal.SIGKILL)
+    await two.cluster.promote("agent-2" if primary == "agent-1" else "agent-1")
+    events = await seen
+    await two.cluster.restart(primary)
+    assert events[-1]["type"] == "done"
+    assert events[-1]["attempt"] > 1, "another attempt answered"
+    return conversation
+
+
+async def test_a_new_primary_begins_nothing_when_a_limit_was_used_up_before(
+    two: Boarded[Runners], person: Client, provider: FakeProvider
+) -> None:
+    async def calls(goal: str) -> list[dict[str, Any]]:
+        return [call for call in await provider.calls() if call["message"].startswith(goal)]
+
+    async def answering() -> bool:
+        return bool(await calls("Taken over"))
+
+    text = (
+        "/multi Taken over [[first=1s]]\nlimits: tokens=1\n- first = builder: Spend [[tokens=3]]\n"
+        "- beside = builder (or stop): Go on [[endless delay=20ms]]\n- next = builder (after beside): Not begun"
+    )
+    kept = await last_of(person, await killed_when(two, person, text, answering))
+    assert {child["id"]: child["state"] for child in kept["meta"]["children"]} == {
+        "first": "done", "beside": "cancelled", "next": "skipped",
+    }  # fmt: skip
+    assert kept["text"].startswith("Ended early: its limit of 1 tokens is used up.")
+    assert not await calls("Not begun")
+    assert len(await calls("Spend")) == 1
+
+
+async def test_a_new_primary_goes_on_with_a_second_try(
+    two: Boarded[Runners], person: Client, provider: FakeProvider
+) -> None:
+    async def keys() -> set[str]:
+        return {call["idem_key"] for call in await calls_of(provider, "second")}
+
+    async def trying_again() -> bool:
+        return len(await keys()) == 2
+
+    text = "/multi Tried\n- hard = builder (or retry): x [[status=400 fail_times=3 tokens=60 delay=40ms word=second]]"
+    kept = await last_of(person, await killed_when(two, person, text, trying_again))
+    (hard,) = kept["meta"]["children"]
+    assert (hard["state"], [it["state"] for it in hard["earlier"]]) == ("done", ["dead"])
+    assert len(await keys()) == 2, "no third one"

@@ -7,14 +7,45 @@ import pytest
 
 from agent_image.runner.llm.openai import OpenAIClient
 from agent_image.runner.llm.router import Router
-from agent_image.runner.multi.sub_agent import KIND, SubAgent
-from appliance.core.errors import StaleAttempt
+from agent_image.runner.multi.spawn import spawner
+from agent_image.runner.multi.sub_agent import KIND, SPAWN, SubAgent
+from agent_image.runner.tools import Call, make
+from agent_image.runner.tools.running import Parts as ToolParts
+from agent_image.runner.tools.toolbox import Toolbox
+from agent_image.runner.turns.rounds import Asking
+from appliance.core.approvals import Approvals
+from appliance.core.errors import BadInput, StaleAttempt
 from appliance.core.postgres import Postgres
 from appliance.core.records import Task, User
 from appliance.core.task_batches import TaskBatches, Wanted
 from appliance.core.task_ledger import TaskLedger
 from tests.fakes.models import FakeProvider
 from tests.stores import Stores
+
+counted: list[str] = []
+"""The key of every call of the tool `count`."""
+
+
+async def count(call: Call, of: str) -> int:
+    """Count characters."""
+    counted.append(call.key)
+    return len(of)
+
+
+async def refuse(call: Call) -> str:
+    """Not to be called."""
+    raise AssertionError
+
+
+BOX = Toolbox(
+    {
+        "count": make(count, "pure"),
+        "ask_first": make(refuse, "pure", approval=True),
+        "act": make(refuse, "side_effecting"),
+        "spawn_sub_agent": make(refuse, "idempotent"),
+    }
+)
+"""What a runner has: a tool that sub-agents may use, and three that they may not."""
 
 
 class Desk:
@@ -41,7 +72,12 @@ class Desk:
         boot = str(uuid4())
         await self.ledger.register_boot(boot, "agent-1")
         [task] = (await self.batches.claim(boot, [id_])).tasks
-        return SubAgent("agent-1", boot, self.ledger, self.router, max_tokens=20), task, boot
+        tools = ToolParts(
+            agent="agent-1", boot=boot, box=BOX, ledger=self.ledger, timeout_s=9,
+            approvals=Approvals(self.postgres, within_s=60),
+        )  # fmt: skip
+        asking = Asking(boot=boot, ledger=self.ledger, router=self.router, max_tokens=20, tools=tools)
+        return SubAgent("agent-1", asking), task, boot
 
 
 @pytest.fixture
@@ -73,3 +109,30 @@ async def test_an_attempt_that_lost_its_task_makes_no_call(desk: Desk, provider:
     with pytest.raises(StaleAttempt):
         await agent(first)
     assert not [call for call in await provider.calls() if "word=never" in call["message"]]
+
+
+async def test_a_sub_agent_calls_tools_that_ask_nobody_and_a_finished_call_is_replayed(
+    desk: Desk, provider: FakeProvider
+) -> None:
+    id_ = await desk.publish('Count it [[tool=count:{"of":"abcd"} quote]]')
+    agent, first, boot = await desk.take(id_)
+    result = await agent(first)
+    assert result["text"] == "4"
+    await desk.ledger.bury(boot, "it died before its commit")
+    await desk.ledger.release(boot, turns_only=False)
+    agent, second, _ = await desk.take(id_)
+    assert await agent(second) == result
+    assert counted == [f"{id_}:2"], "the second attempt called nothing"
+    calls = [call for call in await provider.calls() if "Count it [[tool" in call["message"]]
+    assert [call["idem_key"] for call in calls] == [f"{id_}:1", f"{id_}:3"]
+    assert {tuple(call["tools"]) for call in calls} == {("count",)}, "nobody can be asked, and it makes no others"
+
+
+@pytest.mark.parametrize("name", ["ask_first", "act", "spawn_sub_agent"])
+def test_a_sub_agent_cannot_call_what_it_is_not_offered(name: str) -> None:
+    with pytest.raises(BadInput, match=f"There is no tool '{name}'; there are: count"):
+        BOX.unasked(without=SPAWN).find(name)
+
+
+async def test_a_spawned_sub_agent_is_found_by_the_name_that_is_left_out() -> None:
+    assert spawner(None, within_s=1).spec.name == SPAWN  # type: ignore[arg-type]

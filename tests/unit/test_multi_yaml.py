@@ -35,6 +35,7 @@ def test_names_are_text_whatever_yaml_would_make_of_them() -> None:
     plan = read(
         "/multi\ngoal: yes\nagents: [{id: 1, role: builder, goal: 2024-01-01}, {role: custom, goal: no, after: 1}]"
     )
+    assert isinstance(plan, Plan)
     assert plan.goal == "yes"
     assert [(it.id, it.goal, it.after) for it in plan.nodes] == [("1", "2024-01-01", ()), ("custom", "no", ("1",))]
 

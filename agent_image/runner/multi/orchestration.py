@@ -117,11 +117,15 @@ class Orchestration:
 
     async def _take_up(self) -> None:
         """Go to where an earlier attempt came: with what has ended, before anything is judged or begun."""
-        begun = (await self._team.ledger.team_of(self._turn.id)).tasks
+        team = await self._team.ledger.team_of(self._turn.id)
+        begun = team.tasks
         while known := [(child, begun[key]) for child in self._ready() if (key := self._key(child)) in begun]:
             ended = await self._team.batches.ended([task for _, task in known])
             for child, task in known:
                 self._begun(child, task, ended.get(task))
+        why = self._limits.used_up(team.tokens, team.seconds)
+        if why and any(child.state == "cancelled" for child in self.children.values()):
+            await self._cut(why)  # as the earlier attempt did: what it cancelled is no failure
 
     async def _begin_or_cut(self) -> None:
         """Publish whoever may begin; or end it all when a limit is used up."""
