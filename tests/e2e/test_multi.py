@@ -57,3 +57,27 @@ async def test_killing_the_primary_in_the_middle_changes_nothing_but_the_timelin
         return agent if agent and agent.boot != lost.boot and agent.status == "active" else None
 
     await wait_until(back, of="the agent's return")
+
+
+async def test_what_a_plan_says_of_failures_is_seen_while_it_works_and_stays(cluster: Cluster, tab: Tab) -> None:
+    page = await tab()
+    await ask(
+        page,
+        cluster,
+        "/multi Policies\nlimits: tokens=5000\n- hard = builder (or retry): x [[status=400 fail_times=3 tokens=2]]\n"
+        "- key = researcher (after hard; or stop): y [[status=400]]\n- never = reviewer (after key): z",
+    )
+    hard, key = page.locator('[data-child="hard"]'), page.locator('[data-child="key"]')
+    await expect(page.locator(".team-note")).to_have_text("limits: 5,000 tokens, 480 s")
+    await expect(hard.locator(".policy")).to_have_text("or retry")
+    await expect(key.locator(".policy")).to_have_text("or stop")
+    alert = page.locator('.turn[data-state="failed"] [role="alert"]')
+    await expect(alert).to_contain_text("key failed, and the plan stops without it", timeout=60_000)
+    for _ in range(2):
+        await expect(hard.locator(".try")).to_have_text("try 2")
+        await expect(hard).to_have_attribute("data-state", "done")
+        await expect(key.locator(".doing")).to_have_text("failed")
+        await expect(page.locator('[data-child="never"] .doing')).to_have_text("not begun")
+        await hard.locator("summary").click()
+        await expect(hard.locator(".earlier")).to_contain_text("Try 1 failed")
+        await page.reload()

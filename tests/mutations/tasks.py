@@ -10,6 +10,7 @@ _STREAMS = "tests/integration/test_task_stream.py::test_"
 _RUN = "tests/integration/test_tasks.py::test_"
 _POISON = "tests/integration/test_poison.py::test_"
 _MULTI = "tests/integration/test_multi.py::test_"
+_POLICIES = "tests/integration/test_multi_policies.py::test_"
 
 TASKS = [
     Guard("a dead boot claims no task", _SQL,
@@ -62,7 +63,28 @@ TASKS = [
           f"{_POISON}a_task_that_kills_its_runner_is_dead_at_the_third_and_its_neighbours_are_not"),
     Guard("only the primary orchestrates", _SQL, "and (p_leads or role <> 'orchestrate')", "",
           f"{_MULTI}the_primary_orchestrates_whoever_was_asked"),
-    Guard("what a sub-agent's model said is said once", "agent_image/runner/multi/sub_agent.py",
-          "        if step.done and step.result is not None:\n            return step.result\n", "",
+    Guard("what a sub-agent's model said is said once", "agent_image/runner/turns/rounds.py",
+          "        if step.done and step.result is not None:\n            return self._replay(step.result, heard)\n",
+          "",
           "tests/integration/test_sub_agent.py::test_a_call_that_an_earlier_attempt_finished_is_replayed"),
+    Guard("a sub-agent is offered only what asks nobody", "agent_image/runner/tools/toolbox.py",
+          'if not it.approval and it.effect != "side_effecting" and name != without', "",
+          "tests/integration/test_sub_agent.py::"
+          "test_a_sub_agent_calls_tools_that_ask_nobody_and_a_finished_call_is_replayed"),
+    Guard("nothing begins when a limit is used up", "agent_image/runner/multi/orchestration.py",
+          "            if why := self._limits.used_up(team.tokens, team.seconds):\n"
+          "                return await self._cut(why)\n", "",
+          f"{_POLICIES}when_the_tokens_are_used_up_nothing_more_begins_and_what_runs_is_cancelled"),
+    Guard("what a limit cancelled is no failure to a new primary", "agent_image/runner/multi/orchestration.py",
+          'if why and any(child.state == "cancelled" for child in self.children.values()):', "if False:",
+          f"{_POLICIES}a_new_primary_begins_nothing_when_a_limit_was_used_up_before"),
+    Guard("a second try is another task", "agent_image/runner/multi/child.py",
+          'f"{self.node.id}:{len(self.earlier) + 1}"', 'f"{self.node.id}:1"',
+          f"{_POLICIES}who_may_be_retried_has_one_more_whole_task_and_the_first_stays_in_the_tree"),
+    Guard("a retry comes once", "agent_image/runner/multi/child.py",
+          "failed and not cut and len(child.earlier) + 1 < MAX_TRIES", "failed and not cut",
+          f"{_POLICIES}who_fails_again_is_gone_on_without"),
+    Guard("a model does not set the limits of its plan", "agent_image/runner/multi/planned.py",
+          "Plan(wish.goal, plan.nodes, wish.limits)", "Plan(wish.goal, plan.nodes, plan.limits)",
+          "tests/unit/test_planned.py::test_the_goal_and_the_limits_are_the_person_s_not_the_model_s"),
 ]  # fmt: skip

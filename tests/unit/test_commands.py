@@ -95,6 +95,7 @@ def test_everything_else_is_for_a_model(text: str) -> None:
         ('/every every=1 "0 8 * * *" news', "/every has no option `every=`; it has `tz=` and `missed=`"),
         ('/every "0 8 * * *" /remind in 1 minute x', "it cannot begin with /remind, /every, /reminders, /forget"),
         ('/every "0 8 * * *" /multi Go', "needs sub-agents"),
+        ('/every "0 8 * * *" /multi?', "needs a goal"),
         ("/reminders all", "`/reminders` stands alone"),
         ("/forget", "`/forget 3`; `/reminders` lists them"),
         ("/forget Ada", "`/forget 3`"),

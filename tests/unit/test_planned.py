@@ -12,15 +12,15 @@ from agent_image.runner.multi.planned import read_planned
 from agent_image.runner.multi.planner import ASKED, ASKED_AGAIN, plan_of
 from appliance.core.errors import BadInput
 
-RECORDED = Path(__file__).parents[1] / "plans" / "recorded.txt"
+PLANS = Path(__file__).parents[1] / "plans" / "imitated.txt"
 WISH = Unplanned("Do it", Limits(tokens=9))
 GOOD = "- facts = researcher: Find it\n- critic = reviewer (after facts): Doubt it"
 BAD = "- facts = wizard: Find it"
 
 
-def recorded() -> dict[str, str]:
+def written() -> dict[str, str]:
     """The plans by their titles."""
-    _, *plans = RECORDED.read_text().split("\n=== ")
+    _, *plans = PLANS.read_text().split("\n=== ")
     return {title: text for title, _, text in (plan.partition("\n") for plan in plans)}
 
 
@@ -31,19 +31,18 @@ def plan_in(text: str) -> Plan | None:
         return None
 
 
-@pytest.mark.parametrize("title", recorded())
-def test_each_recorded_plan_has_as_many_sub_agents_as_its_title_says(title: str) -> None:
-    plan = plan_in(recorded()[title])
+@pytest.mark.parametrize("title", written())
+def test_each_plan_has_as_many_sub_agents_as_its_title_says(title: str) -> None:
+    plan = plan_in(written()[title])
     assert (len(plan.nodes) if plan else 0) == int(title.split()[0])
     assert plan is None or plan.nodes[-1].after, "who needs whom was read"
 
 
 def test_planning_stays_experimental_until_eighteen_of_twenty_plans_can_be_read() -> None:
-    plans = recorded().values()
+    plans = written().values()
     valid = sum(plan_in(text) is not None for text in plans)
     assert (valid, len(plans)) == (15, 20)
-    assert valid < 18
-    assert "experimental" in EXPERIMENTAL
+    assert ("experimental" in EXPERIMENTAL) is (valid < 18)
 
 
 @pytest.mark.parametrize(

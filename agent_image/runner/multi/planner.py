@@ -1,6 +1,6 @@
 """`/multi?`: a model writes the plan, which is checked like a person's.
 
-Experimental until 18 of 20 recorded plans can be read: `tests/unit/test_planned.py` says how many it is.
+Experimental until 18 of 20 recorded plans can be read: `tests/unit/test_planned.py` says how many of 20 imitated ones.
 """
 
 from collections.abc import Awaitable, Callable
