@@ -53,7 +53,8 @@ class Asked:
         self.conversation = conversation
         self.turn = accepted["turn"]
         self.following = asyncio.create_task(
-            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]), name=f"{FOLLOWING} for {id(person)}"
+            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]),
+            name=f"{FOLLOWING} for {id(person)}",
         )
 
     async def question(self) -> dict[str, Any]:
