@@ -100,24 +100,20 @@ class TaskBatches:
         Raises:
             Overloaded: too many of this user's wait. StoreAway: nothing was accepted.
         """
-        await self._refuse_overload(user)
         ids = [str(uuid4()) for _ in wanted]
         keys = [it.key or id_ for it, id_ in zip(wanted, ids, strict=True)]
         rows = await self._postgres.rows(
             "submit_tasks",
             tenant=user.tenant_id, user=user.id, parent=parent, conversation=conversation, trace=trace,
-            gen=generation, share=share, ids=ids, kinds=[it.kind for it in wanted],
+            gen=generation, share=share, limit=self._max_queued, ids=ids, kinds=[it.kind for it in wanted],
             priorities=[it.priority for it in wanted], payloads=[Jsonb(it.payload) for it in wanted], keys=keys,
             delays=[it.delay_s for it in wanted],
         )  # fmt: skip
+        if not rows and wanted:
+            raise Overloaded("Too many of your tasks are waiting already; try again in a moment.")
         found = {row["idem_key"]: str(row["id"]) for row in rows}
         told = tuple((str(row["id"]), row["priority"]) for row in rows if row["dispatched"])
         return Published(tuple(found[key] for key in keys), told)
-
-    async def _refuse_overload(self, user: User) -> None:
-        waiting = int(await self._postgres.value("open_tasks_of", user=user.id, limit=self._max_queued))
-        if waiting >= self._max_queued:
-            raise Overloaded("Too many of your tasks are waiting already; try again in a moment.")
 
     async def claim(self, boot: str, ids: Sequence[str]) -> Claimed:
         """Take those of `ids` that are still to be done for `boot`; none for a boot that is dead."""
