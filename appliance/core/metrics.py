@@ -57,6 +57,9 @@ TURNS_ACCEPTED = Counter("nexus_turns_accepted_total", "Turns committed by this 
 TURNS_ENDED = Counter("nexus_turns_total", "Turns that ended on this agent.", ["state"], registry=AGENT)
 TASKS_PUBLISHED = Counter("nexus_tasks_published_total", "Tasks put up here.", ["kind"], registry=AGENT)
 TASKS_ENDED = Counter("nexus_tasks_ended_total", "Tasks that ended on this agent.", ["kind", "state"], registry=AGENT)
+TASKS_BRAKED = Gauge(
+    "nexus_tasks_braked", "1 while this agent fetches no tasks, since its runners died.", registry=AGENT
+)
 TURN_WAIT = Histogram(
     "nexus_turn_wait_seconds", "From the moment a turn could run to its claim.", buckets=_LONG, registry=AGENT
 )

@@ -73,6 +73,10 @@ class TaskStream:
         args: list[str | int | float | bytes] = [part for entry in entries for part in entry]
         await self._redis.call("drop", [*self._streams, self._queued], args)
 
+    async def dismiss(self) -> int:
+        """Remove readers whose boot is gone and for whom nothing is pending; return how many. StoreAway as above."""
+        return int(await self._redis.call("dismiss", self._streams, [self._redis.keys.boot("")]))
+
 
 def _entries(flat: list[Any]) -> Iterator[Entry]:
     for at in range(0, len(flat), 3):

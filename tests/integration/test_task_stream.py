@@ -18,8 +18,9 @@ from tests.waiting import wait_until
 class Streams:
     """Two agents' views of the streams."""
 
-    def __init__(self, redis: Redis, generation: str) -> None:
+    def __init__(self, redis: Redis, admin: Redis, generation: str) -> None:
         self.redis = redis
+        self.admin = admin
         self.generation = generation
         self.stream = TaskStream(redis)
 
@@ -37,7 +38,7 @@ async def streams(stores: Stores) -> AsyncIterator[Streams]:
     redis = Redis(stores.settings("runner", redis_key_prefix=prefix))
     generation = new_generation()
     await Registry(admin).initialise(generation, 1)
-    yield Streams(redis, generation)
+    yield Streams(redis, admin, generation)
     await admin.aclose()
     await redis.aclose()
 
@@ -107,6 +108,34 @@ async def test_a_stream_whose_head_is_old_counts_one_class_up(streams: Streams) 
     read = [task for _ in range(200) for task in await streams.read(1)]
     shares = Counter(task.partition("-")[0] for task in read)
     assert abs(shares["low"] - 200 * 3 / 9) <= 10, shares
+
+
+async def readers(streams: Streams) -> set[str]:
+    return {it["name"] for it in await streams.redis.data.xinfo_consumers(streams.redis.keys.tasks("normal"), "agents")}
+
+
+async def test_a_reader_whose_boot_is_gone_is_removed_and_one_that_lives_is_not(streams: Streams) -> None:
+    await streams.admin.data.set(streams.redis.keys.boot("one"), "1")
+    await streams.tell("a", "b")
+    for boot in ("one", "two"):
+        await streams.stream.drop(await streams.stream.fetch(boot, 1))
+    assert await streams.stream.dismiss() == 1
+    assert await readers(streams) == {"one"}
+    await streams.tell("c")
+    assert await streams.read(by="two") == ["c"], "who only paused reads again"
+
+
+async def test_a_reader_for_whom_something_is_pending_stays_until_somebody_else_has_it(streams: Streams) -> None:
+    await streams.tell("a")
+    await streams.read(by="two")
+    assert await streams.stream.dismiss() == 0
+
+    async def found() -> list[str]:
+        return await streams.read(left_behind=True)
+
+    assert await wait_until(found, of="the entry of the dead") == ["a"]
+    assert await streams.stream.dismiss() == 1
+    assert await readers(streams) == {"one"}
 
 
 async def test_an_entry_names_its_class(streams: Streams) -> None:

@@ -48,6 +48,7 @@ class Dispatcher:
         if monotonic() - self._looked_for_lost > LOST_S:
             self._looked_for_lost = monotonic()
             told += await self._batches.unclaimed(epoch, self._boot, generation, older_s=LOST_S, limit=BATCH)
+            await self._teller.dismiss()
         if told:
             log.info("dispatched", tasks=len(told))
             await self._teller.tell(generation, told)

@@ -23,7 +23,9 @@ from appliance.core.task_stream import Entry, TaskStream
 log = logs.get("tasks")
 T = TypeVar("T")
 POLL_S, IDLE_POLL_S = 1.0, 4.0
-"""A look at the streams without a hint, and at what others left behind; seldom while nothing runs here."""
+"""A look at the streams without a hint, and at what others left behind; seldom while nothing runs here.
+
+Who may not take anything now looks often, too: whether it may again."""
 FLAGS_S, IDLE_FLAGS_S = 1.0, 5.0
 """Between looks at what the ledger says we run; seldom while nothing runs here."""
 LET_GO_WITHIN_S = 0.5
@@ -90,7 +92,7 @@ class Worker:
                 found = False
             if not found:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(until_beat(POLL_S if self.busy else IDLE_POLL_S)):
+                    async with asyncio.timeout(until_beat(POLL_S if self.busy or not self._open else IDLE_POLL_S)):
                         await self._tasks_wait.wait()
 
     @property
