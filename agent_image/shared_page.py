@@ -25,7 +25,7 @@ def _field(offset: int, form: str) -> Any:
 
 
 class SharedPage:
-    """Runner → tick, load, queued, lag, status, drained, reigning; keeper → role, epoch, deadlines of lease, drain and brake."""
+    """Runner → tick, load, queued, lag, status, drained, reigning; keeper → role, epoch, lease, drain, brake."""
 
     loop_tick: float = _field(0, "d")
     """CLOCK_BOOTTIME seconds of the runner's last turn of its event loop."""

@@ -53,18 +53,23 @@ async def test_a_task_that_hangs_its_runner_is_no_better(two: Boarded[Cluster]) 
     assert {it.state for it in others} == {TaskState.DONE}
 
 
+async def runner_dies(cluster: Cluster, agent: str) -> None:
+    """SIGKILL a runner; return when the next one serves."""
+    before = await cluster.agent(agent)
+    os.kill(before.runner_pid, signal.SIGKILL)
+
+    async def replaced() -> bool:
+        now = await cluster.agent(agent)
+        return now.boot != before.boot and now.status == "active"
+
+    await wait_until(replaced, of="the next runner")
+
+
 async def test_three_deaths_within_a_minute_brake_that_agent(two: Boarded[Cluster]) -> None:
     """Whoever dies there: its keeper counts, and says so to the next runner."""
     for _ in range(DEATHS):
         await two.cluster.until_active(2)
-        runner = (await two.cluster.agent("agent-2")).runner_pid
-        os.kill(runner, signal.SIGKILL)
-
-        async def replaced() -> bool:
-            now = await two.cluster.agent("agent-2")
-            return now.runner_pid not in (0, runner) and now.status == "active"
-
-        await wait_until(replaced, of="the next runner")
+        await runner_dies(two.cluster, "agent-2")
     agent = await two.cluster.agent("agent-2")
     async with httpx2.AsyncClient() as client:
         text = (await client.get(f"http://{agent.host}:{agent.port}/metrics")).text

@@ -66,6 +66,16 @@ async def test_a_mark_without_its_entry_does_not_hide_a_row(streams: Streams) ->
     assert await streams.tell("a") == 1
 
 
+async def test_an_entry_that_was_read_does_not_hide_a_row_that_came_back(streams: Streams) -> None:
+    """Its reader died after the claim and before the drop: the row is told anew, at once and to whoever is free."""
+    await streams.tell("a", "b")
+    read = await streams.stream.fetch("one", 1)
+    assert await streams.tell("a", "b") == 1, "b waits to be read"
+    assert await streams.read(by="two") == ["b", "a"]
+    await streams.stream.drop(read)
+    assert set(await streams.admin.data.hkeys(streams.redis.keys.tasks_queued)) == {"a", "b"}, "the new mark stays"
+
+
 async def test_rows_stamped_for_another_generation_are_refused(streams: Streams) -> None:
     with pytest.raises(NoGeneration):
         await streams.stream.enqueue("another", [("a", "normal")])

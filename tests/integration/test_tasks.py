@@ -115,6 +115,17 @@ async def test_a_redis_that_lost_everything_loses_no_task(two: Boarded[Runners])
     assert {it.result["attempt"] for it in found if it.result} == {1}, "what ran went on"
 
 
+async def test_a_task_whose_entry_was_lost_is_told_of_again_within_6_s(two: Boarded[Runners]) -> None:
+    """F24: the row is stamped as told, and nobody will ever read of it."""
+    for page in two.cluster.pages.values():
+        page.brake_deadline = monotonic() + 1.5  # nobody reads before it is gone
+    [id_] = await two.publish("nothing")
+    began = monotonic()
+    assert await two.redis.data.delete(two.redis.keys.tasks("normal"), two.redis.keys.tasks_queued) == 2
+    await two.results((id_,))
+    assert monotonic() - began < 6 + 2, "six seconds, and something for a busy machine"
+
+
 async def test_an_agent_that_leaves_hands_its_tasks_back_and_nobody_counts_that_as_a_failure(
     two: Boarded[Runners],
 ) -> None:
