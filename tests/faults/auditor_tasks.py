@@ -43,7 +43,7 @@ async def effects_happen_once(facts: Facts) -> list[str]:
         *foreign,
         *(f"task {id_} says {row['result']}, outside {facts.effects.get(id_)} was done"
           for id_, row in rows.items()
-          if row["state"] == "done" and row["result"]["effect"] != facts.effects.get(id_)),
+          if row["state"] == "done" and (row["result"] or {}).get("effect") != facts.effects.get(id_)),
         *(f"step {it['step_no']} of task {it['task_id']}, which is done, is {it['state']}" for it in open_steps),
     ]  # fmt: skip
 
@@ -63,16 +63,16 @@ async def streams_empty_out(facts: Facts) -> list[str]:
 
 async def _left_in_streams(facts: Facts) -> list[str]:
     redis, keys = facts.redis.data, facts.redis.keys
-    told: dict[str, str] = {task: "mark" for task in await redis.hgetall(keys.tasks_queued)}
+    told: dict[str, str] = {task: "a mark" for task in await redis.hgetall(keys.tasks_queued)}
     found: list[str] = []
     for stream in map(keys.tasks, PRIORITIES):
         if await redis.exists(stream):
             entries = await redis.xrange(stream)
-            told |= {fields["t"]: f"entry in {stream}" for _, fields in entries}
+            told |= {fields["t"]: f"an entry in {stream}" for _, fields in entries}
             found += await _readers(facts, stream, len(entries))
     waiting = await facts.rows("select id from tasks where state = 'queued' and id = any(%(ids)s)", ids=list(told))
     known = {str(row["id"]) for row in waiting}
-    return found + [f"there is a {what} of task {task}, which does not wait" for task, what in told.items()
+    return found + [f"{what} tells of task {task}, which does not wait" for task, what in told.items()
                     if task not in known]  # fmt: skip
 
 

@@ -122,15 +122,16 @@ async def fair(scene: Scene) -> None:
 
 
 @row(
-    "LOW", "three people put up 600 tasks each, one of high, one of normal, one of low priority",
+    "LOW", "three people put up 900 tasks each, one of high, one of normal, one of low priority",
     "high and normal together take 92 of 100 places at most (I15)",
     bounds={"high_and_normal": Bound(max=0.92)}, elections=0, cluster=working,
 )  # fmt: skip
 async def low(scene: Scene) -> None:
     work = Work(scene)
     async with board(scene) as made:
-        wanted = [(f"person {name}", [Wanted("where", {"seconds": 0.1}, name)] * 600) for name in PRIORITIES]
-        published = await asyncio.gather(*(made.publish_all(name, tasks) for name, tasks in wanted))
+        lengths = [scene.random.uniform(0.05, 0.15) for _ in range(900)]
+        wanted = {name: [Wanted("where", {"seconds": length}, name) for length in lengths] for name in PRIORITIES}
+        published = await asyncio.gather(*(made.publish_all(f"person {name}", it) for name, it in wanted.items()))
         ids = tuple(id_ for some in published for id_ in some)
         await all_done(made, ids)
         claims = while_all_wait(await work.claims_of_classes(ids))
