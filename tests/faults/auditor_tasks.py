@@ -1,5 +1,7 @@
 """Do the invariants of FAULTS.md hold for distributed tasks? Rows, their history, streams, and a service outside."""
 
+from typing import Any
+
 from appliance.core.records import PRIORITIES
 from appliance.core.task_batches import TRIES
 from tests.faults.facts import ENDED, Facts
@@ -62,7 +64,8 @@ async def streams_empty_out(facts: Facts) -> list[str]:
 
 
 async def _left_in_streams(facts: Facts) -> list[str]:
-    redis, keys = facts.redis.data, facts.redis.keys
+    redis: Any = facts.redis.data  # its stubs know every answer it has ever given
+    keys = facts.redis.keys
     told: dict[str, str] = {task: "a mark" for task in await redis.hgetall(keys.tasks_queued)}
     found: list[str] = []
     for stream in map(keys.tasks, PRIORITIES):

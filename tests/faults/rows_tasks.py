@@ -116,7 +116,7 @@ async def f23t(scene: Scene) -> None:
 
 @row(
     "F25t", f"a task that SIGKILLs its runner, or hangs it, among {INNOCENTS} others",
-    "only it is dead, at its third crash", cluster=working,
+    "only it is dead, at its third crash", bounds={"all_ended_s": Bound(max=60.0)}, cluster=working,
 )  # fmt: skip
 async def f25t(scene: Scene) -> None:
     work = Work(scene)

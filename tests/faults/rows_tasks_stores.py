@@ -84,7 +84,7 @@ async def f35t(scene: Scene) -> None:
 
 @row(
     "F24", "an agent's read of the streams is lost after it was made; so is a telling; then entries are lost",
-    "work runs within 6 s, once", bounds={"run_s": Bound(max=6.5)}, elections=0, cluster=wired,
+    "work runs within 6 s, once", bounds={"run_s": Bound(max=6.0)}, elections=0, cluster=wired,
 )  # fmt: skip
 async def f24(scene: Scene) -> None:
     rules = wires(scene).replies
