@@ -38,7 +38,7 @@ async def under_load(scene: Scene, count: int, befall: Callable[[], Awaitable[fl
     """Let something befall Redis while `count` tasks wait; measure until work goes on, and until all are done."""
     work = Work(scene)
     async with same_primary(scene), board(scene) as made:
-        ids = await put_up(made, count + 300, seconds=LENGTH_S)
+        ids = await put_up(made, count + QUEUED, seconds=LENGTH_S)
         await work.running(ids, RUNNING)
         before = monotonic()
         began = await befall()
