@@ -26,6 +26,15 @@ async def all_done(made: Boarded[Cluster], ids: tuple[str, ...]) -> None:
     assert states == {TaskState.DONE}, states
 
 
+async def nobody_brakes(scene: Scene) -> None:
+    """Wait until all agents take tasks: after three deaths in earlier runs one may not, and the others be too full."""
+
+    async def all_take() -> bool:
+        return not scene.stage.seats.braked()
+
+    await wait_until(all_take, of="the end of all brakes")
+
+
 async def busy_secondary(scene: Scene, work: Work, ids: tuple[str, ...]) -> tuple[Agent, set[str]]:
     """Return a secondary and which of these tasks it runs; one that brakes runs none and is not chosen."""
     found = [(it, await work.of(ids, it)) for it in await scene.secondaries()]
@@ -40,6 +49,7 @@ async def busy_secondary(scene: Scene, work: Work, ids: tuple[str, ...]) -> tupl
 async def f21t(scene: Scene) -> None:
     work = Work(scene)
     async with board(scene) as made:
+        await nobody_brakes(scene)
         ids = await made.publish("sleep", TASKS, seconds=2.0)
         await work.running(ids, TASKS)
         await scene.any_moment()
