@@ -3,8 +3,8 @@
     python -m tests.faults [--rows F1,F3] [--runs N] [--full] [--lanes N] [--seed S] [--json FILE]
 
 3 runs a row, 20 for F1, F3, KR, F21t and F21m; `--full`: 10 and 50. A row that fails is told, the others go on; then
-the exit code is 1. The seed says at which moments faults begin and whom the lot hits. Lanes are clusters hurt at the same
-time, for most of a run is waiting; a row that takes the whole machine is played when they are done.
+the exit code is 1. The seed says at which moments faults begin and whom the lot hits. Lanes are clusters hurt at the
+same time, for most of a run is waiting; a row that takes the whole machine is played when they are done.
 """
 
 import argparse
