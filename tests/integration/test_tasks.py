@@ -52,7 +52,7 @@ async def test_the_third_failure_is_the_last_and_says_why(two: Boarded[Runners])
 async def test_a_kind_nobody_knows_is_dead_with_those_there_are(two: Boarded[Runners]) -> None:
     [found] = await two.results(await two.publish("dance"))
     assert found.state is TaskState.DEAD
-    assert "knows no tasks of kind 'dance'; it knows: fail," in found.reason
+    assert "knows no tasks of kind 'dance'; it knows: effect, fail," in found.reason
 
 
 async def test_who_has_one_task_does_not_wait_for_who_has_many(two: Boarded[Runners]) -> None:
