@@ -85,7 +85,7 @@ class Runner:
         self._neighbours = Neighbours(Registry(self._redis), config)
         isolation = Isolation(lambda: self._intake.load + self._tasks.worker.load)
         self._tasks = Tasks(
-            config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_claim, isolation
+            config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_fetch, isolation
         )
         self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
         self._commands = Commands(self._schedules)
@@ -136,6 +136,10 @@ class Runner:
     def _may_claim(self) -> bool:
         """Whether this agent takes ordinary work now: a standby waits to be elected."""
         return not self._hub.away and self._page.role is not Role.STANDBY
+
+    def _may_fetch(self) -> bool:
+        """Whether it takes tasks now; turns, before which somebody waits, are not braked."""
+        return self._may_claim() and not self._page.brakes(monotonic())
 
     def _leads(self) -> bool:
         return self._page.role is Role.PRIMARY

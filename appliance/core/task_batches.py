@@ -69,6 +69,13 @@ class Progress(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """Whether rows wait of which Redis was not told, and whether some wait of which it was."""
+
+    untold: bool = False
+    told: bool = False
+
+
 class Committed(msgspec.Struct, frozen=True):
     """Which tasks ended by a commit, and what Redis is to be told of next."""
 
@@ -170,9 +177,10 @@ class TaskBatches:
             str(row["id"]): Ended(TaskState(row["state"]), row["result"], row["reason"], row["seconds"]) for row in rows
         }
 
-    async def any_untold(self, generation: str) -> bool:
-        """Whether a row waits, be it for its time, of which this Redis was not told; cheap when there is none."""
-        return bool(await self._postgres.value("any_untold", gen=generation))
+    async def waiting(self, generation: str) -> Waiting:
+        """Return whether rows wait, be it for their time, by what this Redis was told; cheap when there are none."""
+        row = await self._postgres.row("what_waits", gen=generation) or {}
+        return Waiting(**row)
 
     async def undispatched(self, epoch: int, boot: str, generation: str, *, share: int, limit: int) -> list[Told]:
         """Stamp due rows that this Redis was not told of, as the primary of `epoch`; return them (7.4).

@@ -1,6 +1,7 @@
 """What others are told of tasks: that some wait, that some ended. Hints all; rows stand behind them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 
 from appliance.core import event_bus, logs
@@ -38,3 +39,8 @@ class Teller:
                 await self._stream.enqueue(generation, waiting)
             except (StoreAway, NoGeneration) as error:
                 log.info("tasks_untold", tasks=len(waiting), error=str(error))
+
+    async def dismiss(self) -> None:
+        """Forget readers that are gone; the next sweep tries again."""
+        with suppress(StoreAway):
+            await self._stream.dismiss()

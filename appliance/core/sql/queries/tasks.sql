@@ -54,10 +54,13 @@ update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()),
 -- name: note_crash
 select note_crash(%(boot)s);
 
--- name: any_untold
+-- name: what_waits
+-- Cheap when nothing does: each part ends at its first row.
 select exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and dispatched_gen is null)
     or exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
-               and dispatched_gen is not null and dispatched_gen <> %(gen)s);
+               and dispatched_gen is not null and dispatched_gen <> %(gen)s) as untold,
+       exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
+               and dispatched_gen is not null) as told;
 
 -- name: act_on_tasks
 select act_on_tasks(%(key)s, %(by)s, %(action)s, %(ids)s::uuid[], %(payload)s::jsonb, %(reason)s, %(trace)s);
