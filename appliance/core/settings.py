@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     tool_modules: str = ""
     """Python modules that bring tools of your own, separated by commas."""
     mcp_servers: str = ""
-    """JSON file that names MCP servers whose tools models may call, as a whole path (README, Tools); empty: none."""
+    """JSON file that names MCP servers whose tools models may call, as a whole path; empty: none."""
     tool_timeout: float = Field(default=60.0, gt=0)
     """Seconds one call of a tool may take."""
     approval_timeout: float = Field(default=86_400.0, gt=0)

@@ -36,14 +36,26 @@ async def with_servers(
         yield running
 
 
+def ups(cluster: Runners, agent: str, server: str) -> int:
+    """Return how often an agent's server has listed its tools after a start."""
+    lines = cluster.log_of(agent).splitlines()
+    return sum("mcp_server_up" in line and f'"server": "{server}"' in line for line in lines)
+
+
 async def until_up(cluster: Runners, agent: str, *servers: str, times: int = 1) -> None:
-    """Wait until an agent's servers have listed their tools, that often."""
+    """Wait until an agent's servers have listed their tools, that often: then models are offered them."""
 
     async def up() -> bool:
-        lines = [line for line in cluster.log_of(agent).splitlines() if "mcp_server_up" in line]
-        return all(sum(f'"server": "{name}"' in line for line in lines) >= times for name in servers)
+        return all(ups(cluster, agent, name) >= times for name in servers)
 
     await wait_until(up, of=f"the MCP servers {servers} of {agent}")
+
+
+async def restart(cluster: Runners, agent: str, server: str) -> None:
+    """Start an agent that has ended, and wait until its server is up again, too."""
+    before = ups(cluster, agent, server)
+    await cluster.restart(agent)
+    await until_up(cluster, agent, server, times=before + 1)
 
 
 def acts(folder: Path, words: str) -> list[int]:

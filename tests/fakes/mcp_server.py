@@ -7,7 +7,8 @@
     see         reads only: which variables of the environment it sees
     rename      changes the list of tools
 
-Run with FOLDER; NOISE=1 makes it write what is no message; DIES=1 ends it at once.
+Run with FOLDER; NOISE=1 makes it write what is no message; DIES=1 ends it at once;
+SLOW=S makes it answer S seconds late at first.
 """
 
 import json
@@ -98,6 +99,7 @@ def _main() -> None:
     (FOLDER / f"{os.getpid()}.pid").touch()
     if os.environ.get("DIES"):
         sys.exit("nothing to serve")
+    time.sleep(float(os.environ.get("SLOW", "0")))
     for line in sys.stdin:
         message = json.loads(line)
         if "id" in message and "method" in message:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.asked import ask, kill_owner, owner, signed_in, states, tool_directive
 from tests.client import Client
-from tests.fakes.mcp import acts, children, fake, first_act, freeze, lives, until_dead, until_up, with_servers
+from tests.fakes.mcp import acts, children, fake, first_act, freeze, lives, restart, until_dead, until_up, with_servers
 from tests.fakes.models import FakeProvider
 from tests.runners import Runners
 from tests.stores import Stores
@@ -101,7 +101,7 @@ async def test_what_may_be_repeated_is_repeated_when_its_agent_dies(two: Runners
     victim = await kill_owner(two, asked)
     assert (await asked.events())[-1]["type"] == "done"
     assert len(acts(folder / "shop", "repeated")) == 2
-    await two.restart(victim)
+    await restart(two, victim, "shop")
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,10 @@ async def test_a_server_killed_in_the_middle_of_a_call_leaves_its_outcome_unknow
     asked = await ask(person, "lose " + tool_directive("shop_act", words=words, hold=60))
     os.kill(await first_act(folder / "shop", words), signal.SIGKILL)
     question = await asked.question()
-    assert (question["tool"], question["about"]) == ("shop_act", 1)
+    assert (question["tool"], question["choices"]) == ("shop_act", ["again", "happened", "skip"])
     assert len(acts(folder / "shop", words)) == 1, "nobody repeats it in silence"
     await asked.answer(question, choice)
-    events = await asked.events()
-    assert events[-1]["type"] == "done"
-    assert "unknown" in states(events)
+    assert (await asked.events())[-1]["type"] == "done"
     assert sentence in await asked.text()
     assert len(acts(folder / "shop", words)) == calls
 
@@ -136,7 +134,7 @@ async def test_servers_end_with_their_runner_however_busy_they_are(two: Runners,
         await until_dead(pid)
     question = await asked.question()
     assert question["about"] == 1
-    await two.restart(victim)
+    await restart(two, victim, "shop")
     await asked.answer(question, "skip")
     assert (await asked.events())[-1]["type"] == "done"
 
@@ -157,6 +155,34 @@ async def test_a_question_is_asked_though_the_next_agents_server_only_just_start
     await asked.answer(question, "skip")
     assert (await asked.events())[-1]["type"] == "done"
     assert len(acts(folder / "shop", "fresh")) == 1
+
+
+async def test_a_call_waits_for_a_server_that_is_being_started(
+    stores: Stores, provider: FakeProvider, tmp_path: Path
+) -> None:
+    servers = {"shop": fake(tmp_path, "shop", env={"SLOW": "2"})}
+    async with with_servers(stores, provider, tmp_path, servers) as one, signed_in(one) as person:
+        await until_up(one, "agent-1", "shop")
+        asked = await ask(person, "wait " + tool_directive("shop_put", words="slow", hold=60))
+        await first_act(tmp_path / "shop", "slow")
+        await kill_owner(one, asked)
+        await one.restart("agent-1")
+        await one.promote("agent-1")
+        assert (await asked.events())[-1]["type"] == "done"
+        assert await asked.text() == "did slow"
+
+
+async def test_a_call_waits_for_a_server_that_was_killed_between_two_calls(
+    stores: Stores, provider: FakeProvider, tmp_path: Path
+) -> None:
+    servers = {"shop": fake(tmp_path, "shop", approval=False, env={"SLOW": "1"})}
+    async with with_servers(stores, provider, tmp_path, servers) as one, signed_in(one) as person:
+        await until_up(one, "agent-1", "shop")
+        (idle,) = children((await one.agent("agent-1")).runner_pid, "mcp_server")
+        os.kill(idle, signal.SIGKILL)
+        await until_dead(idle)
+        asked = await ask(person, "later " + tool_directive("shop_act", words="later"))
+        assert states(await asked.events()) == ["running", "done"]
 
 
 async def test_tools_that_come_and_go_while_a_server_runs_are_offered_as_they_are(
