@@ -1,7 +1,8 @@
-"""One MCP server: started, listed, called; started again later and later when it ends (2 s to 60 s)."""
+"""One MCP server: started, listed, called; started again when it ends, later and later (0.5 s to 60 s)."""
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent_image.runner.llm import ToolSpec
@@ -23,7 +24,7 @@ WAIT_S = 10.0
 """Seconds a call waits for a server that is being started."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 STEADY_S = 30.0
-"""Who lived that long is started again at once when it ends."""
+"""Who lived that long is started again after the first pause."""
 
 
 def next_pause(pause_s: float, lived_s: float) -> float:
@@ -125,8 +126,9 @@ class Server:
 
     async def listed(self) -> None:
         """Wait a little for the list of its tools."""
-        await asyncio.wait([waiting := asyncio.ensure_future(self.known.wait())], timeout=self._wait_s)
-        waiting.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_s):
+                await self.known.wait()
 
     def absent(self) -> str:
         """Return why a tool of this server cannot be called, as a sentence."""
