@@ -86,6 +86,7 @@ class ToolRun:
         Raises:
             Asked: a person is asked first. StaleAttempt: somebody else has the turn.
         """
+        await self._holding.endable(self._parts.box.ready(self._asked.name))
         try:
             tool = self._parts.box.find(self._asked.name)
             given = tool.read(self._asked.arguments)
