@@ -164,7 +164,7 @@ class ToolRun:
             if tool.effect == "side_effecting":
                 raise
             return "failed", f"It did not end within {limit_s:g} s."
-        return "done", result if isinstance(result, str) else msgspec.json.encode(result).decode()
+        return "done", result if isinstance(result, str) else msgspec.json.encode(result, enc_hook=str).decode()
 
     async def _keep(self, tool: Tool, result: dict[str, Any]) -> None:
         kept = await self._holding.patiently(
