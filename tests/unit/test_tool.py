@@ -43,7 +43,6 @@ def test_arguments_are_checked_and_defaults_filled_in() -> None:
         '{"to":"a","what":2}',
         '{"to":"a","how":"pigeon"}',
         '{"to":"\\u0000"}',
-        '{"to":"a","copies":99999999999999999999}',
         '{"to":"\\ud800"}',
         '{"to":"\ud800"}',
     ],

@@ -57,8 +57,7 @@ class Tool(msgspec.Struct, frozen=True):
             raise BadInput(f"The arguments of {self.spec.name} do not fit: NUL characters cannot be kept.")
         try:
             given = msgspec.json.decode(arguments or "{}", type=self.arguments)
-            msgspec.json.encode(given)  # as its row keeps it: a number may be too long for that
-        except (msgspec.DecodeError, UnicodeError, OverflowError) as error:
+        except (msgspec.DecodeError, UnicodeError) as error:
             raise BadInput(f"The arguments of {self.spec.name} do not fit: {error}.") from None
         return given if isinstance(given, dict) else {name: getattr(given, name) for name in given.__struct_fields__}
 
