@@ -25,7 +25,7 @@ def _field(offset: int, form: str) -> Any:
 
 
 class SharedPage:
-    """Runner → tick, load, queued, lag, status, drained, reigning; keeper → role, epoch, lease and drain deadline."""
+    """Runner → tick, load, queued, lag, status, drained, reigning; keeper → role, epoch, lease, drain, brake."""
 
     loop_tick: float = _field(0, "d")
     """CLOCK_BOOTTIME seconds of the runner's last turn of its event loop."""
@@ -43,6 +43,8 @@ class SharedPage:
     """Runner → keeper: 1 = nothing runs here any more; everything was finished or handed back."""
     reigning: int = _field(80, "q")
     """Runner → keeper: 1 while the loops of a primary run."""
+    brake_deadline: float = _field(88, "d")
+    """Keeper → runner: CLOCK_BOOTTIME seconds until which no task is fetched, since runners died here; 0 = fetch."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -74,6 +76,10 @@ class SharedPage:
     @role.setter
     def role(self, role: Role) -> None:
         self._role = _ROLES.index(role)
+
+    def brakes(self, now: float) -> bool:
+        """Whether tasks are left to the others: runners died here one after the other (PROTOCOLS 7.6)."""
+        return now < self.brake_deadline
 
     def may_act_as_primary(self, now: float) -> bool:
         """Whether the lease still stands; asked before every authoritative step."""

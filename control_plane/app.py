@@ -31,6 +31,7 @@ from control_plane.queries import Queries
 from control_plane.queries.agents import AgentReads
 from control_plane.queries.audit import AuditReads
 from control_plane.queries.games import GameReads
+from control_plane.queries.questions import QuestionReads
 from control_plane.queries.stores import StoreReads
 from control_plane.queries.tasks import LiveTasks
 from control_plane.steering import Steering
@@ -61,6 +62,7 @@ class Reads:
             "registry": Registry(redis),
             "facts": StoreReads(redis, postgres, queries, config),
             "log": AuditReads(postgres),
+            "question_reads": QuestionReads(postgres),
             "fleet": steering.fleet,
             "operations": steering.operations,
             "task_lists": lists,

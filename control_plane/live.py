@@ -1,7 +1,7 @@
 """Pages that keep themselves up to date: one reading of the cluster, fanned out to every open browser."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -24,7 +24,7 @@ class Live(Generic[Reading]):
         self._changed = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
 
-    async def readings(self) -> AsyncIterator[Reading]:
+    async def readings(self) -> AsyncGenerator[Reading, None]:
         """Yield the cluster now and after each reading until the watcher goes."""
         self._watchers += 1
         if self._reader is None or self._reader.done():
@@ -45,12 +45,22 @@ class Live(Generic[Reading]):
         self._reader = None
 
     async def _read_once(self) -> None:
+        """Read; one bad or endless reading must not freeze every open page for ever.
+
+        An endless one is left behind, not only cancelled: Python 3.11's wait_for can lose a cancellation.
+        """
+        reading = asyncio.ensure_future(self._read())
         try:
-            async with asyncio.timeout(READ_S):
-                self._newest = await self._read()
-        except Exception:  # one bad or endless reading must not freeze every open page for ever
-            log.exception("reading_failed")
+            done, _ = await asyncio.wait((reading,), timeout=READ_S)
+        finally:
+            reading.cancel()
+        if not done:
+            log.error("reading_endless", seconds=READ_S)
             return
+        if error := reading.exception():
+            log.error("reading_failed", error=repr(error), exc_info=error)
+            return
+        self._newest = reading.result()
         async with self._changed:
             self._changed.notify_all()
 

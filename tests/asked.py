@@ -53,7 +53,8 @@ class Asked:
         self.conversation = conversation
         self.turn = accepted["turn"]
         self.following = asyncio.create_task(
-            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]), name=f"{FOLLOWING} for {id(person)}"
+            follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]),
+            name=f"{FOLLOWING} for {id(person)}",
         )
 
     async def question(self) -> dict[str, Any]:
@@ -96,4 +97,9 @@ async def kill_owner(cluster: Runners, asked: Asked) -> str:
 
 
 def states(events: list[dict[str, Any]]) -> list[str]:
-    return [event["state"] for event in events if event["type"] == "tool"]
+    """How calls stood, one after the other. Whoever answers within a moment of the question's commit may see nothing of
+    it in the stream: the next attempt speaks by then.
+    """
+    return [
+        event["state"] for event in events if event["type"] == "tool" and event["state"] not in ("asked", "unknown")
+    ]

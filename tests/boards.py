@@ -30,6 +30,8 @@ class Boarded(Generic[AnyCluster]):
         self.batches = TaskBatches(cluster.postgres, timeout_s=60, max_queued=1_000_000)
         self._stream = TaskStream(redis)
         self._generation = ""
+        self.published: list[str] = []
+        """Everything that was accepted here: from then on it must end, whatever dies."""
         self.board = Board(
             redis, self.batches, Teller(redis, self._stream, lambda: self._generation), lambda: self._share
         )
@@ -43,7 +45,9 @@ class Boarded(Generic[AnyCluster]):
         row = await self.cluster.postgres.row("ensure_user", tenant="default", name=by, role="operator")
         assert row is not None
         self._generation = await self._stream.generation()
-        return await self.board.publish(User(id=str(row["id"]), name=by), wanted)
+        ids = await self.board.publish(User(id=str(row["id"]), name=by), wanted)
+        self.published += ids
+        return ids
 
     async def results(self, ids: tuple[str, ...], within_s: float = 60.0) -> list[Ended]:
         """Wait for the ends of tasks, in the order of their ids."""

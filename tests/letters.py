@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
+from appliance.core.approvals import Approval, Approvals
 from appliance.core.postgres import Postgres
 from appliance.core.records import Ended, Priority, Task, TaskState, Turn, User
 from appliance.core.task_batches import Done, TaskBatches, Wanted
-from appliance.core.task_ledger import Answer, TaskLedger
+from appliance.core.task_ledger import Answer, TaskLedger, hash_of
 
 GEN = "g1"
 
@@ -18,6 +19,7 @@ class Letters:
         self.postgres = postgres
         self.batches = TaskBatches(postgres, timeout_s=60, max_queued=100_000)
         self.turns = TaskLedger(postgres, turn_timeout_s=60, max_queued=1000)
+        self.approvals = Approvals(postgres, within_s=3600)
         self.boot, self.agent = str(uuid4()), "agent-1"
 
     async def open(self) -> None:
@@ -61,6 +63,14 @@ class Letters:
 
     async def answer(self, turn: Turn, state: TaskState = TaskState.DONE, text: str | None = "so") -> None:
         await self.turns.end(turn, self.boot, Answer(state, text, reason="" if text else "no model"), agent=self.agent)
+
+    async def question(self, *, by: str = "ada", tool: str = "send", about: int = 0) -> tuple[Turn, Approval]:
+        """Let a turn ask its user about a call."""
+        turn = await self.turn(by=by)
+        given = {"to": "ada@example.org", "what": "<b>hello</b>"}
+        return turn, await self.approvals.ask(
+            turn, self.boot, 2, about=about, tool=tool, given=given, input_hash=hash_of(str(given))
+        )
 
     async def dead_turn(self) -> Turn:
         """Let a turn be there when three runners die."""

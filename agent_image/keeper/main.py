@@ -13,6 +13,7 @@ from typing import TypeVar
 import uvloop
 
 from agent_image.keeper.beacon import Beacon
+from agent_image.keeper.brake import DEATHS, PAUSE_S, WITHIN_S, Brake
 from agent_image.keeper.candidate import Candidate
 from agent_image.keeper.child import Child
 from agent_image.keeper.liveness import Hello, Liveness
@@ -26,7 +27,7 @@ from agent_image.keeper.tilt import Tilt
 from agent_image.keeper.watch import Watch
 from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
-from appliance.core.clock import until_beat
+from appliance.core.clock import monotonic, until_beat
 from appliance.core.election import Election
 from appliance.core.errors import DuplicateAgent, NexusError, SettingsError, StoreAway
 from appliance.core.health import EOF_WINDOW_S
@@ -65,6 +66,7 @@ class Keeper:
         self._candidate = Candidate(self._parts, promotion, self._watch.see)
         self._watch.tell(self._candidate.suspect)
         self._orders = Orders(self._parts)
+        self._brake = Brake()
         self._tidy = Tidy(self._parts)
 
     def _built(self, config: Settings) -> Parts:
@@ -170,10 +172,16 @@ class Keeper:
         """Report the death of our own runner: the lease first, so that the others agree at once, then its work."""
         await self._seat.give_up(successor="", kind="child")
         if crashed:
+            self._brake_after_death()
             await _patiently(lambda: self._ledger.note_crash(boot))
         await _patiently(lambda: self._hand_back(boot, reason))
         # An agent that ends on purpose is not missed; one that starts again is.
         await self._beacon.leave(boot, on_purpose=self._child.stopping)
+
+    def _brake_after_death(self) -> None:
+        if until := self._brake.died(monotonic()):
+            log.error("tasks_braked", seconds=PAUSE_S, deaths=DEATHS, within_s=WITHIN_S)
+            self._page.brake_deadline = until
 
     async def _hand_back(self, boot: str, reason: str) -> None:
         await self._ledger.bury(boot, reason)

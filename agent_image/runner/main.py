@@ -36,6 +36,7 @@ from agent_image.runner.streams import page_events, socket
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.wiring import Tasks
 from agent_image.runner.tools import terminal
+from agent_image.runner.tools.mcp.servers import McpServers
 from agent_image.runner.tools.running import Parts as ToolParts
 from agent_image.runner.tools.shell import shell
 from agent_image.runner.tools.toolbox import Toolbox, fill
@@ -83,11 +84,12 @@ class Runner:
             self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued
         )
         self._router = build_router(config)
+        self._mcp = McpServers(config.mcp_servers, timeout_s=config.tool_timeout)
         self._hub = Hub(self._redis, self._events, boot)
         self._neighbours = Neighbours(Registry(self._redis), config)
         isolation = Isolation(lambda: self._intake.load + self._tasks.worker.load)
         self._tasks = Tasks(
-            config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_claim, isolation
+            config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_fetch, isolation
         )
         self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
         self._commands = Commands(self._schedules)
@@ -129,17 +131,21 @@ class Runner:
         )  # fmt: skip
 
     def _toolbox(self) -> Toolbox:
-        """Return the tools of this runner: its own, and those that modules and packages bring."""
+        """Return the tools of this runner: its own, and those that modules, packages and MCP servers bring."""
         config = self._config
         own = [spawner(self._tasks.board, within_s=config.task_timeout), reminder(self._schedules)]
         own += [shell()] if config.cluster_terminal else []
         if allowed := config.web_fetch_hosts():
             own.append(fetcher(allowed, private=config.web_fetch_private))
-        return fill(filter(None, config.tool_modules.split(",")), own)
+        return fill(filter(None, config.tool_modules.split(",")), own, [self._mcp])
 
     def _may_claim(self) -> bool:
         """Whether this agent takes ordinary work now: a standby waits to be elected."""
         return not self._hub.away and self._page.role is not Role.STANDBY
+
+    def _may_fetch(self) -> bool:
+        """Whether it takes tasks now; turns, before which somebody waits, are not braked."""
+        return self._may_claim() and not self._page.brakes(monotonic())
 
     def _leads(self) -> bool:
         return self._page.role is Role.PRIMARY
@@ -162,6 +168,7 @@ class Runner:
                     "neighbours": self._neighbours.run(),
                     "cut off": self._cut_off.run(),
                     "reign": self._reign.run(),
+                    "mcp": self._mcp.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")

@@ -13,6 +13,7 @@ def show(page: SharedPage, load: Callable[[], int], max_load: int) -> None:
     metrics.AGENT_MAX_LOAD.set(max_load)
     metrics.AGENT_IS_PRIMARY.set_function(lambda: page.may_act_as_primary(monotonic()))
     metrics.AGENT_EPOCH.set_function(lambda: page.epoch)
+    metrics.TASKS_BRAKED.set_function(lambda: page.brakes(monotonic()))
     metrics.AGENT_LOOP_LAG.set_function(lambda: page.loop_lag_ms / 1000)
 
 

@@ -58,6 +58,9 @@ TURNS_ENDED = Counter("nexus_turns_total", "Turns that ended on this agent.", ["
 TASKS_PUBLISHED = Counter("nexus_tasks_published_total", "Tasks put up here.", ["kind"], registry=AGENT)
 TASKS_ENDED = Counter("nexus_tasks_ended_total", "Tasks that ended on this agent.", ["kind", "state"], registry=AGENT)
 TOOL_CALLS = Counter("nexus_tool_calls_total", "Calls of tools that ended here.", ["tool", "state"], registry=AGENT)
+TASKS_BRAKED = Gauge(
+    "nexus_tasks_braked", "1 while this agent fetches no tasks, since its runners died.", registry=AGENT
+)
 TURN_WAIT = Histogram(
     "nexus_turn_wait_seconds", "From the moment a turn could run to its claim.", buckets=_LONG, registry=AGENT
 )
@@ -98,6 +101,8 @@ for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
+for _state in ("done", "failed"):
+    TOOL_CALLS.labels("spawn_sub_agent", _state)
 TASKS_PUBLISHED.labels("sub_agent")
 for _state in ("done", "dead", "cancelled"):
     TASKS_ENDED.labels("sub_agent", _state)

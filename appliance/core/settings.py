@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Seconds all sub-agents of one `/multi` may take together; below MODEL_TURN_TIMEOUT, so that an answer is made."""
     tool_modules: str = ""
     """Python modules that bring tools of your own, separated by commas."""
+    mcp_servers: str = ""
+    """JSON file that names MCP servers whose tools models may call, as a whole path; empty: none."""
     tool_timeout: float = Field(default=60.0, gt=0)
     """Seconds one call of a tool may take."""
     approval_timeout: float = Field(default=86_400.0, gt=0)
@@ -209,6 +211,13 @@ class Settings(BaseSettings):
         if urlsplit(value).password:
             raise ValueError("take the password out of the URL and set it in the *_PASSWORD setting")
         return value.rstrip("/")
+
+    @field_validator("mcp_servers")
+    @classmethod
+    def _whole_path(cls, value: str) -> str:
+        if value and not value.startswith("/"):
+            raise ValueError("write the whole path of the file, for example /srv/mcp.json")
+        return value
 
     @model_validator(mode="after")
     def _keeps_its_promise(self) -> Self:

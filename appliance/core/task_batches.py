@@ -69,6 +69,13 @@ class Progress(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """Whether rows wait of which Redis was not told, and whether some wait of which it was."""
+
+    untold: bool = False
+    told: bool = False
+
+
 class Committed(msgspec.Struct, frozen=True):
     """Which tasks ended by a commit, and what Redis is to be told of next."""
 
@@ -100,24 +107,20 @@ class TaskBatches:
         Raises:
             Overloaded: too many of this user's wait. StoreAway: nothing was accepted.
         """
-        await self._refuse_overload(user)
         ids = [str(uuid4()) for _ in wanted]
         keys = [it.key or id_ for it, id_ in zip(wanted, ids, strict=True)]
         rows = await self._postgres.rows(
             "submit_tasks",
             tenant=user.tenant_id, user=user.id, parent=parent, conversation=conversation, trace=trace,
-            gen=generation, share=share, ids=ids, kinds=[it.kind for it in wanted],
+            gen=generation, share=share, limit=self._max_queued, ids=ids, kinds=[it.kind for it in wanted],
             priorities=[it.priority for it in wanted], payloads=[Jsonb(it.payload) for it in wanted], keys=keys,
             delays=[it.delay_s for it in wanted],
         )  # fmt: skip
+        if not rows and wanted:
+            raise Overloaded("Too many of your tasks are waiting already; try again in a moment.")
         found = {row["idem_key"]: str(row["id"]) for row in rows}
         told = tuple((str(row["id"]), row["priority"]) for row in rows if row["dispatched"])
         return Published(tuple(found[key] for key in keys), told)
-
-    async def _refuse_overload(self, user: User) -> None:
-        waiting = int(await self._postgres.value("open_tasks_of", user=user.id, limit=self._max_queued))
-        if waiting >= self._max_queued:
-            raise Overloaded("Too many of your tasks are waiting already; try again in a moment.")
 
     async def claim(self, boot: str, ids: Sequence[str]) -> Claimed:
         """Take those of `ids` that are still to be done for `boot`; none for a boot that is dead."""
@@ -174,9 +177,10 @@ class TaskBatches:
             str(row["id"]): Ended(TaskState(row["state"]), row["result"], row["reason"], row["seconds"]) for row in rows
         }
 
-    async def any_untold(self, generation: str) -> bool:
-        """Whether a row waits, be it for its time, of which this Redis was not told; cheap when there is none."""
-        return bool(await self._postgres.value("any_untold", gen=generation))
+    async def waiting(self, generation: str) -> Waiting:
+        """Return whether rows wait, be it for their time, by what this Redis was told; cheap when there are none."""
+        row = await self._postgres.row("what_waits", gen=generation) or {}
+        return Waiting(**row)
 
     async def undispatched(self, epoch: int, boot: str, generation: str, *, share: int, limit: int) -> list[Told]:
         """Stamp due rows that this Redis was not told of, as the primary of `epoch`; return them (7.4).

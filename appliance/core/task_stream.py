@@ -12,8 +12,6 @@ from appliance.core.redis import Redis, answering
 
 IDLE_MS = 1000
 """An entry that was read and neither claimed nor dropped within this time is read by somebody else."""
-_GOLDEN = 0.618033988749895
-"""Its multiples, without the whole part, are spread evenly over 0 to 1 (Weyl's sequence)."""
 
 
 class Entry(NamedTuple):
@@ -32,7 +30,8 @@ class TaskStream:
         keys = redis.keys
         self._streams = [keys.tasks(priority) for priority in PRIORITIES]
         self._queued, self._wake = keys.tasks_queued, keys.tasks_wake
-        self._lot = 0.0
+        self._passed = [0.0] * len(PRIORITIES)
+        """What was read of each class divided by its share: whose is least is next (stride scheduling)."""
 
     async def generation(self) -> str:
         """Return the generation of Redis that is in force.
@@ -58,20 +57,34 @@ class TaskStream:
         return int(await self._redis.call("enqueue", [*self._streams, self._queued, self._wake], args))
 
     async def fetch(self, consumer: str, count: int, *, left_behind: bool = False) -> list[Entry]:
-        """Read up to `count` entries of one stream, chosen 6 : 3 : 1; first those `left_behind` by others, if asked.
+        """Read up to `count` entries of one stream; of all that is read the classes get 6 : 3 : 1.
+
+        First those `left_behind` by others, if asked.
 
         Raises:
             StoreAway: Redis does not answer; entries whose reply was lost come again after IDLE_MS.
         """
-        self._lot = (self._lot + _GOLDEN) % 1
         idle_ms = IDLE_MS if left_behind else 0
-        found = await self._redis.call("fetch", self._streams, [consumer, count, self._lot, idle_ms])
-        return list(_entries(found))
+        found = await self._redis.call("fetch", self._streams, [consumer, count, idle_ms, *self._passed])
+        entries = list(_entries(found[1:]))
+        if entries and (share := int(found[0])):
+            self._count(entries[0].rank - 1, len(entries) / share)
+        return entries
+
+    def _count(self, read: int, passed: float) -> None:
+        """Note what was read of a class. One that had nothing gets nothing back for the time it was empty."""
+        now = self._passed[read]
+        self._passed = [max(now, it) for it in self._passed]
+        self._passed[read] += passed
 
     async def drop(self, entries: Sequence[Entry]) -> None:
         """Forget entries that were claimed, or whose rows are no longer queued; StoreAway when Redis is away."""
         args: list[str | int | float | bytes] = [part for entry in entries for part in entry]
         await self._redis.call("drop", [*self._streams, self._queued], args)
+
+    async def dismiss(self) -> int:
+        """Remove readers whose boot is gone and for whom nothing is pending; return how many. StoreAway as above."""
+        return int(await self._redis.call("dismiss", self._streams, [self._redis.keys.boot("")]))
 
 
 def _entries(flat: list[Any]) -> Iterator[Entry]:

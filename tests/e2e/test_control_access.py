@@ -18,7 +18,7 @@ PATHS = (
     "/control/agents/scale?agents=3", "/control/history", "/control/stores", "/control/audit?verify=true",
     "/control/tasks", "/control/tasks?state=done&kind=none", "/control/tasks/{task}", "/control/tasks/{turn}",
     "/control/tasks/{task}/requeue", "/control/dead", "/control/dead/discard?everything=true",
-    "/control/conversations/{conversation}", "/control/game-day",
+    "/control/conversations/{conversation}", "/control/questions", "/control/game-day",
     "/control/game-day/agent-1/freeze",
     "/control/failover/pause", "/control/agents/nobody",
 )  # fmt: skip
@@ -37,6 +37,9 @@ async def shown() -> AsyncIterator[Cluster]:
         [task] = await letters.dead(why="the disk is full")
         turn = await letters.turn("why?")
         await letters.answer(turn)
+        for about in (0, 1):
+            waits, question = await letters.question(about=about)
+        await letters.approvals.answer(await letters.user(), waits.conversation_id, question.id, "skip")
         FILLED.update(task=str(task), turn=turn.id, conversation=turn.conversation_id)
         yield cluster
 

@@ -4,7 +4,10 @@ import asyncio
 import os
 import signal
 import time
+from functools import cache
 from typing import Any
+
+import httpx2
 
 from agent_image.runner.tasks.kinds import task_kind
 from appliance.core.records import Task
@@ -36,6 +39,20 @@ async def say_where(task: Task) -> dict[str, Any]:
     """Take a moment, then say which process ran it."""
     await asyncio.sleep(task.payload.get("seconds", 0.05))
     return {"pid": os.getpid(), "attempt": task.attempt}
+
+
+@task_kind("effect")
+async def have_an_effect(task: Task) -> dict[str, Any]:
+    """Have something done outside in the middle of its time, with the same key at every try."""
+    await asyncio.sleep(task.payload["seconds"] / 2)
+    answer = await _client().post(task.payload["url"], headers={"idempotency-key": task.id})
+    await asyncio.sleep(task.payload["seconds"] / 2)
+    return {"effect": int(answer.text), "attempt": task.attempt}
+
+
+@cache
+def _client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=10)
 
 
 @task_kind("poison")

@@ -2,9 +2,9 @@
 
     python -m tests.faults [--rows F1,F3] [--runs N] [--full] [--lanes N] [--seed S] [--json FILE]
 
-3 runs a row, 20 for F1, F3 and KR; `--full`: 10 and 50. A row that fails is told, the others go on; then the exit code
-is 1. The seed says at which moments faults begin and whom the lot hits. Lanes are clusters hurt at the same time, for
-most of a run is waiting; a row that takes the whole machine is played when they are done.
+3 runs a row, 20 for F1, F3, KR, F21t and F21m; `--full`: 10 and 50. A row that fails is told, the others go on; then
+the exit code is 1. The seed says at which moments faults begin and whom the lot hits. Lanes are clusters hurt at the
+same time, for most of a run is waiting; a row that takes the whole machine is played when they are done.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="", help="only these, such as F1,F3")
     parser.add_argument("--runs", type=int, help="of each row")
-    parser.add_argument("--full", action="store_true", help="10 runs a row, 50 for F1, F3 and KR")
+    parser.add_argument("--full", action="store_true", help="10 runs a row, 50 instead of 20")
     parser.add_argument("--lanes", type=int, default=2, help="clusters at the same time")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--json", type=Path)

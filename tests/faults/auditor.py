@@ -4,22 +4,18 @@ Every check returns what it found wrong, in words. `Facts` says what there is to
 I3 is seen from outside only: who may act is read from the agents' own pages every 10 ms, and who commits is I2.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
-import psycopg
-
 from appliance.core.clock import monotonic
 from appliance.core.election.decide import Evidence
-from appliance.core.redis import Redis
 from appliance.core.registry import Registry
-from tests.faults.chat import Acknowledged
+from tests.faults import auditor_tasks
 from tests.faults.convergence import what_is_not_whole
+from tests.faults.facts import ENDED, Check, Facts
 from tests.faults.fenced import STALE
-from tests.faults.seats import Seat
 from tests.waiting import wait_until
 
 QUIET_S = 3.0
@@ -27,36 +23,6 @@ QUIET_S = 3.0
 CONVERGES_S = 10.0
 ENDS_S = 30.0
 KINDS = get_args(Evidence)
-
-
-@dataclass(kw_only=True)
-class Facts:
-    """What there is to look at."""
-
-    sql: psycopg.AsyncConnection[Any]
-    redis: Redis
-    acknowledged: Sequence[Acknowledged] = ()
-    drained: bool = False
-    """Whether nothing but drains befell the agents."""
-    overlaps: set[tuple[Seat, Seat]] = field(default_factory=set)
-    keepers: Mapping[str, int] = field(default_factory=dict)
-    """Agent → process id of those that should be in the cluster; their descendants belong to them."""
-    listed: Callable[[], str] | None = None
-    """The gateway's list of agents."""
-    programs: Mapping[str, int] = field(default_factory=dict)
-    logs: Mapping[str, Path] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
-
-    async def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        """Ask the system of record."""
-        return list(await (await self.sql.execute(query.encode(), values)).fetchall())
-
-    async def turns(self) -> list[dict[str, Any]]:
-        """Return the rows of all turns that were acknowledged."""
-        return await self.rows("select * from tasks where id = any(%(ids)s)", ids=[it.turn for it in self.acknowledged])
-
-
-Check = Callable[[Facts], Awaitable[list[str]]]
 
 
 async def epochs_rise_by_one(facts: Facts) -> list[str]:
@@ -119,38 +85,40 @@ async def acknowledged_messages_are_kept(facts: Facts) -> list[str]:
             if (it.message, it.turn, it.text) not in kept]  # fmt: skip
 
 
-async def accepted_turns_end(facts: Facts) -> list[str]:
-    """I6: every accepted turn ends, and its end is announced."""
+async def everything_accepted_ends(facts: Facts) -> list[str]:
+    """I6: every accepted turn and task ends; the end of a turn is announced."""
 
     async def unfinished() -> list[str]:
         found = {str(row["id"]): row for row in await facts.turns()}
         missing = [f"turn {it.turn} is gone" for it in facts.acknowledged if it.turn not in found]
-        return missing + [
+        missing += [
             f"turn {turn} is {row['state']}" + (", unannounced" if row["announced_at"] is None else "")
             for turn, row in found.items()
-            if row["state"] not in ("done", "failed", "dead", "cancelled") or row["announced_at"] is None
+            if row["state"] not in ENDED or row["announced_at"] is None
         ]
+        return missing + await auditor_tasks.unfinished_tasks(facts)
 
     async def all_ended() -> bool:
         return not await unfinished()
 
     try:
-        await wait_until(all_ended, within_s=ENDS_S, of="the end of all turns")
+        await wait_until(all_ended, within_s=ENDS_S, of="the end of all turns and tasks")
     except AssertionError:
         return await unfinished()
     return []
 
 
 async def one_result_of_the_current_attempt(facts: Facts) -> list[str]:
-    """I7: at most one committed answer a turn, by the attempt that its row names."""
+    """I7: at most one committed answer a turn and one end a task, by the attempt that the row names."""
     rows = await facts.rows(
         "select t.id, t.attempt, t.result, array_agg(m.meta->>'attempt') filter (where m.id is not null) as answers"
         " from tasks t left join messages m on m.task_id = t.id and m.role = 'assistant'"
-        " where t.state = 'done' group by t.id"
+        " where t.state = 'done' and t.kind = 'conversation' group by t.id"
     )
-    return [f"turn {row['id']} of attempt {row['attempt']} has answers of {row['answers']} and result {row['result']}"
-            for row in rows if row["answers"] != [str(row["attempt"])]
-            or (row["result"] or {}).get("attempt") != row["attempt"]]  # fmt: skip
+    wrong = [f"turn {row['id']} of attempt {row['attempt']} has answers of {row['answers']} and result {row['result']}"
+             for row in rows if row["answers"] != [str(row["attempt"])]
+             or (row["result"] or {}).get("attempt") != row["attempt"]]  # fmt: skip
+    return wrong + await auditor_tasks.doubled_results(facts)
 
 
 async def elections_have_evidence(facts: Facts) -> list[str]:
@@ -172,11 +140,12 @@ def _unfounded(row: Mapping[str, Any]) -> str:
 
 
 async def draining_costs_nothing(facts: Facts) -> list[str]:
-    """I13: where agents were only drained, every turn was answered and none counted as failed."""
+    """I13: where agents were only drained, every turn was answered, every task done and none counted as failed."""
     if not facts.drained:
         return []
-    return [f"turn {row['id']} ended as {row['state']} after {row['fail_count']} failures, {row['crash_count']} crashes"
-            for row in await facts.turns()
+    rows = [*await facts.turns(), *(await facts.tasks()).values()]
+    return [f"{row['kind']} {row['id']} ended as {row['state']} after {row['fail_count']} failures,"
+            f" {row['crash_count']} crashes" for row in rows
             if row["state"] != "done" or row["fail_count"] or row["crash_count"]]  # fmt: skip
 
 
@@ -230,16 +199,20 @@ def _secrets_in(text: bytes, facts: Facts) -> list[str]:
 
 CHECKS: dict[str, Check] = {
     "I16": cluster_is_whole_again,
-    "I6": accepted_turns_end,
+    "I6": everything_accepted_ends,
     "I4": redis_epoch_is_not_ahead,
     "I1": epochs_rise_by_one,
     "I2": no_stale_commit,
     "I3": leases_overlap_only_after_a_broken_connection,
     "I5": acknowledged_messages_are_kept,
     "I7": one_result_of_the_current_attempt,
+    "I8": auditor_tasks.effects_happen_once,
+    "I9": auditor_tasks.streams_empty_out,
+    "I10": auditor_tasks.only_the_guilty_die,
     "I11": elections_have_evidence,
     "I13": draining_costs_nothing,
     "I14": turns_are_numbered,
+    "I15": auditor_tasks.low_priority_gets_its_share,
     "I17": no_secret_is_shown,
 }
 """In this order: the first ones wait until the cluster is quiet."""

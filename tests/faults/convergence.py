@@ -11,7 +11,7 @@ from appliance.core.registry import Registry
 from appliance.gateway.members import listed as routes
 
 OVERDUE_S = 5.0
-"""A due row that nobody took for so long has been forgotten."""
+"""A due turn that nobody took for so long has been forgotten. A task may well wait behind thousands."""
 
 
 async def what_is_not_whole(
@@ -77,7 +77,8 @@ async def _ledger(sql: psycopg.AsyncConnection[Any]) -> list[str]:
         " and b.dead_at is not null"
     )).fetchall()  # fmt: skip
     forgotten = await (await sql.execute(
-        "select id from tasks where state = 'queued' and due_at < now() - make_interval(secs => %s)", [OVERDUE_S]
+        "select id from tasks where state = 'queued' and kind = 'conversation'"
+        " and due_at < now() - make_interval(secs => %s)", [OVERDUE_S]
     )).fetchall()  # fmt: skip
     return [f"turn {row['id']} runs on a dead boot" for row in orphans] + [
         f"turn {row['id']} is due and nobody takes it" for row in forgotten

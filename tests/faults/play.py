@@ -12,7 +12,8 @@ import msgspec
 
 from appliance.embedded.secrets import GENERATED, read_secret
 from tests.bench.load import percentile
-from tests.faults.auditor import Facts, audit, checked
+from tests.faults.auditor import audit, checked
+from tests.faults.facts import Facts
 from tests.faults.fenced import Count
 from tests.faults.rows import Row, Running
 from tests.faults.scene import Scene, Stage
@@ -147,6 +148,7 @@ def _facts(scene: Scene, sql: Any, drained: bool) -> Facts:
     cluster = scene.cluster
     return Facts(
         sql=sql, redis=cluster.redis, acknowledged=scene.acknowledged, drained=drained,
+        published=scene.published, culprits=scene.culprits,
         overlaps=scene.stage.seats.overlaps, keepers=cluster.keepers(), listed=cluster.listed,
         programs=_with_descendants(cluster.programs()), logs=cluster.logs() | _store_logs(cluster.stores.home.logs),
         secrets={name: read_secret(cluster.stores.home.secrets, name) for name in GENERATED},

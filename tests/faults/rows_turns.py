@@ -94,7 +94,7 @@ async def entries(scene: Scene, conversation: str) -> int:
 
 
 @row(
-    "F23", "worker SIGKILLed between its commit and the event `done` (claim and XACK: once there are streams of work)",
+    "F23", "worker SIGKILLed between its commit and the event `done` (between claim and XACK: F23t)",
     "the missing event is appended, one result", bounds={"done_s": Bound(max=3.0)}, elections=0,
 )  # fmt: skip
 async def f23(scene: Scene) -> None:

@@ -16,6 +16,7 @@ from appliance.core.settings import BEAT_S
 from tests.client import Client
 from tests.cluster import Cluster
 from tests.faults.chat import Acknowledged, Chat, Crowd, ask
+from tests.faults.facts import HISTORY
 from tests.faults.fenced import FencedWriters
 from tests.faults.rows import Running
 from tests.faults.seats import Seats
@@ -44,6 +45,8 @@ class Stage:
             _, token = await cluster.sign_in()
             stage = cls(cluster, Client(cluster.url, token), token)
             await stage.writers.begin()
+            async with cluster.sql() as sql:
+                await sql.execute(HISTORY.encode())
             stage.seats.begin()
             try:
                 yield stage
@@ -64,6 +67,8 @@ class Scene:
         self.random = random.Random(seed)
         self.measured: dict[str, float] = {}
         self.acknowledged: list[Acknowledged] = []
+        self.published: list[str] = []
+        self.culprits: set[str] = set()
         self.chats: list[Chat] = []
         self.armed: set[str] = set()
         self.crowd = Crowd(stage.person, self.acknowledged.append)

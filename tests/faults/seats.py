@@ -1,4 +1,4 @@
-"""Who may act as primary, read where the agents themselves keep it: in the page of memory of each keeper (I3)."""
+"""Who may act as primary (I3), and who takes no tasks: read from the page of memory of each keeper."""
 
 import asyncio
 import os
@@ -65,6 +65,11 @@ class Seats:
             if page is not None and page.may_act_as_primary(now):
                 found.append(Seat(agent, page.epoch))
         return found
+
+    def braked(self) -> list[str]:
+        """Return who leaves tasks to the others now, since its runners died."""
+        pages = {agent: self._page_of(pid) for agent, pid in self._cluster.keepers().items()}
+        return [agent for agent, page in pages.items() if page is not None and page.brakes(monotonic())]
 
     def _page_of(self, pid: int) -> SharedPage | None:
         if pid not in self._pages:

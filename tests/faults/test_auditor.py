@@ -10,101 +10,23 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-import psycopg
 import pytest
 
-from appliance.core.election import Election
-from appliance.core.postgres import Postgres, connection_options
-from appliance.core.records import Agent, Role, Status, TaskState, User
-from appliance.core.redis import Redis
-from appliance.core.registry import Registry
-from appliance.core.task_ledger import Answer, TaskLedger
-from tests.faults import auditor
-from tests.faults.auditor import CHECKS, Facts, audit
-from tests.faults.chat import Acknowledged
-from tests.faults.fenced import PREPARED
+from appliance.core.records import Agent, Role, Status
+from tests.faults import auditor, auditor_tasks
+from tests.faults.auditor import CHECKS, audit
 from tests.faults.seats import Seat
+from tests.faults.world import World, healthy_world
 from tests.stores import Stores
-
-LISTED = "server 127.0.0.1:8001 max_fails=1;\n"
-EVIDENCE = {"kind": "lease", "reason": "made up", "voters": ["agent-2"], "quorum": 1}
-
-
-class World:
-    """A healthy little history: two elections, one agent left, two answered turns."""
-
-    def __init__(self, redis: Redis, postgres: Postgres, facts: Facts) -> None:
-        self.redis = redis
-        self.postgres = postgres
-        self.registry = Registry(redis)
-        self.election = Election(redis, postgres)
-        self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=10)
-        self.facts = facts
-        self.agent = Agent(
-            "agent-1", Role.PRIMARY, Status.ACTIVE, str(uuid4()), "127.0.0.1", 8001, keeper_pid=os.getpid(),
-            config_epoch=2, can_vote=True,
-        )  # fmt: skip
-
-    async def live(self) -> None:
-        await self.redis.load_library()
-        await self.registry.initialise(uuid4().hex, 0)
-        await self.elect("agent-9", str(uuid4()))
-        await self.elect(self.agent.id, self.agent.boot)
-        await self.beat(self.agent)
-        await self.talk()
-
-    async def elect(self, agent: str, boot: str, **evidence: object) -> None:
-        voted = (await self.election.current()).number
-        epoch = await self.election.elect(agent, boot, voted=voted, evidence=EVIDENCE | evidence)
-        assert epoch is not None
-        await self.election.install(agent, boot, epoch)
-        await self.redis.data.persist(self.redis.keys.primary)
-
-    async def beat(self, agent: Agent) -> None:
-        """Beat once and for ever."""
-        await self.registry.beat(agent)
-        await self.redis.data.persist(self.redis.keys.boot(agent.boot))
-
-    async def talk(self) -> None:
-        row = await self.postgres.row("ensure_user", tenant="default", name="ada", role="operator")
-        assert row is not None
-        user, conversation, boot = User(str(row["id"]), "ada"), str(uuid4()), self.agent.boot
-        await self.ledger.register_boot(boot, self.agent.id)
-        for text in ("first", "second"):
-            accepted = await self.ledger.accept(user, conversation, text, client_id=text, boot=boot, create=True)
-            answer = Answer(TaskState.DONE, "answer", meta={"attempt": 1})
-            await self.ledger.end(accepted.turn, boot, answer, agent=self.agent.id)
-            await self.ledger.announced(accepted.turn.id, 1, TaskState.DONE)
-            asked = Acknowledged(conversation, accepted.turn.id, accepted.message_id, text)
-            self.facts.acknowledged = [*self.facts.acknowledged, asked]
-
-    async def sql(self, *statements: str) -> None:
-        for text in statements:
-            await self.facts.sql.execute(text.encode())
-
-    async def says(self, invariant: str, what: str) -> None:
-        """Check that the audit finds this violation."""
-        found = await audit(self.facts)
-        assert any(it.startswith(f"{invariant}: ") and what in it for it in found), found
 
 
 @pytest.fixture
 async def world(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     for name in ("ENDS_S", "CONVERGES_S", "QUIET_S"):
         monkeypatch.setattr(auditor, name, 0.2)
-    settings = await stores.with_own_database(redis_key_prefix=f"t{uuid4().hex[:6]}:")
-    redis, postgres = Redis(settings), Postgres(settings, application="test")
-    await postgres.open()
-    async with await psycopg.AsyncConnection.connect(
-        settings.postgres_url, **connection_options(settings, "test")
-    ) as sql:
-        await sql.execute(PREPARED.encode())
-        world = World(redis, postgres, Facts(sql=sql, redis=redis, drained=True, listed=lambda: LISTED))
-        world.facts.keepers = {"agent-1": os.getpid()}
-        await world.live()
+    monkeypatch.setattr(auditor_tasks, "EMPTIES_S", 0.2)
+    async with healthy_world(stores) as world:
         yield world
-    await postgres.aclose()
-    await redis.aclose()
 
 
 async def test_a_healthy_history_violates_nothing(world: World) -> None:
@@ -138,6 +60,20 @@ def test_every_check_is_fed_a_violation() -> None:
         ("I7", "has answers of ['1']", ["update tasks set attempt = 2, result = '{\"attempt\": 2}'"]),
         ("I7", "of attempt 2", ["update tasks set attempt = 2", "update messages set meta = '{\"attempt\": 2}'"]),
         ("I7", "has answers of None", ["delete from messages where role = 'assistant'"]),
+        ("I6", "task", ["update tasks set state = 'waiting' where kind = 'nothing'"]),
+        ("I6", "is gone", ["delete from tasks where kind = 'nothing'"]),
+        ("I7", "was ended by attempts [1, 1]", ["update tasks set state = 'done' where kind = 'nothing'"]),
+        ("I7", "of attempt 2 was ended by attempts [1]", ["update tasks set attempt = 2 where kind = 'nothing'"]),
+        ("I8", "outside 7 was done", ["update tasks set result = '{\"effect\": 8}' where kind = 'effect'"]),
+        ("I8", "which is no task's", ["update tasks set kind = 'other' where kind = 'effect'"]),
+        ("I8", "is intent", [
+            "insert into steps(task_id, step_no, tenant_id, user_id, kind, name, idem_key, state, attempt, input_hash)"
+            " select id, 1, tenant_id, user_id, 'model', '', 'k', 'intent', 1, '' from tasks where kind = 'nothing'",
+        ]),
+        ("I10", "dead after 2 failures and 0 crashes", [
+            "update tasks set state = 'dead', fail_count = 2 where kind = 'nothing'",
+        ]),
+        ("I13", "nothing", ["update tasks set crash_count = 1 where kind = 'nothing'"]),
         ("I11", "1 were needed", ["update failovers set evidence = evidence - 'voters' where epoch = 1"]),
         ("I11", "2 were needed", ["update failovers set evidence = evidence || '{\"quorum\": 2}' where epoch = 1"]),
         ("I11", "voted against itself", ["update failovers set evidence = evidence || '{\"voters\": [\"agent-9\"]}'"]),
@@ -157,6 +93,43 @@ def test_every_check_is_fed_a_violation() -> None:
 async def test_a_violation_in_the_rows_is_found(world: World, invariant: str, what: str, statements: list[str]) -> None:
     await world.sql(*statements)
     await world.says(invariant, what)
+
+
+async def test_a_class_that_starves_under_overload_is_found(world: World) -> None:
+    await world.sql(
+        "insert into tasks select (jsonb_populate_record(t, jsonb_build_object('id', gen_random_uuid(),"
+        " 'idem_key', n, 'priority', case when n between 5 and 254 then 'high' when n between 255 and 504 then 'normal'"
+        " else 'low' end))).* from tasks t, generate_series(1, 604) n where t.kind = 'nothing'",
+        "insert into task_history(id, attempt, state, priority, at)"
+        " select id, 1, 'running', priority, now() + make_interval(secs => idem_key::int) from tasks"
+        " where kind = 'nothing' and length(idem_key) < 4",
+    )
+    world.facts.published = [
+        str(it["id"]) for it in await world.facts.rows("select id from tasks where kind = 'nothing'")
+    ]
+    await world.says("I15", "1.6% of 255 claims")
+
+
+async def test_what_is_left_in_streams_is_found(world: World) -> None:
+    data, keys = world.redis.data, world.redis.keys
+    task = world.facts.published[0]
+    await data.hset(keys.tasks_queued, task, "1-1")
+    await world.says("I9", f"a mark tells of task {task}, which does not wait")
+    await data.xadd(keys.tasks("normal"), {"t": task})
+    await world.says("I9", f"an entry in {keys.tasks('normal')} tells of task {task}, which does not wait")
+    await data.xreadgroup("agents", world.agent.boot, {keys.tasks("normal"): ">"})
+    await data.xtrim(keys.tasks("normal"), maxlen=0)
+    await world.says("I9", "1 of 0 entries are pending")
+    await data.delete(keys.boot(world.agent.boot))
+    await world.says("I9", f"boot {world.agent.boot} is gone and still reads")
+
+
+async def test_an_innocent_that_died_and_a_culprit_that_lives_are_found(world: World) -> None:
+    guilty, innocent = world.facts.published
+    world.facts.culprits = {guilty}
+    await world.sql("update tasks set state = 'dead', crash_count = 3 where kind = 'nothing'")
+    await world.says("I10", f"innocent task {innocent} is dead")
+    await world.says("I10", f"culprit {guilty} is not dead")
 
 
 async def test_two_that_might_act_at_once_are_found_unless_a_connection_broke(world: World) -> None:

@@ -61,13 +61,13 @@ class Wired(Cluster):
 
 
 @asynccontextmanager
-async def running_wired(agents: int) -> AsyncIterator[Wired]:
+async def running_wired(agents: int, **environment: str) -> AsyncIterator[Wired]:
     """Run a wired cluster with stores and a provider of its own."""
     async with AsyncExitStack() as stack:
         stores = Stores()
         stack.callback(stores.close)
         await stores.start()
-        cluster = Wired(stores, await stack.enter_async_context(FakeProvider()))
+        cluster = Wired(stores, await stack.enter_async_context(FakeProvider()), **environment)
         stack.push_async_callback(cluster.close)
         await cluster.start(agents)
         yield cluster

@@ -44,7 +44,7 @@ async def test_a_command_runs_in_a_box_once_its_user_has_allowed_it(person: Clie
     question = await asked.question()
     assert (question["tool"], question["about"]) == ("terminal_execute", 0)
     await asked.answer(question, "allow")
-    assert states(await asked.events()) == ["asked", "running", "done"]
+    assert states(await asked.events()) == ["running", "done"]
     assert (await asked.text()).startswith("exit code 3, ")
 
 
@@ -52,4 +52,4 @@ async def test_a_command_runs_in_a_box_once_its_user_has_allowed_it(person: Clie
 async def test_a_command_nobody_allows_is_not_run(person: Client) -> None:
     asked = await ask(person, "run not " + tool_directive("terminal_execute", command="true"))
     await asked.answer(await asked.question(), "deny")
-    assert states(await asked.events()) == ["asked", "denied"]
+    assert states(await asked.events()) == ["denied"]

@@ -190,6 +190,11 @@ async def test_an_endless_answer_is_cut_and_the_call_ended(house: House, max_tok
             await asyncio.sleep(0.01)
 
 
+async def test_what_no_row_can_keep_is_replaced_before_anybody_reads_it(house: House) -> None:
+    answer = await house.ask("[[word=a\x00b tokens=2]]")
+    assert answer.text == "a\ufffdb1 a\ufffdb2"
+
+
 async def test_closing_the_routers_stream_ends_the_call_at_the_provider(house: House) -> None:
     request = ModelRequest((ChatMessage("user", "[[tokens=100 delay=50ms]]"),), 500, idem_key="k")
     async with aclosing(house.router.stream(request)) as parts:

@@ -1,13 +1,18 @@
 """A task that kills or hangs its runner is dead at its third victim, and takes nobody with it (PROTOCOLS 7.6, F25)."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 
+from agent_image.keeper.brake import DEATHS
 from appliance.core.records import TaskState
 from appliance.core.task_batches import Wanted
 from tests.boards import KINDS, Boarded, board_of
 from tests.cluster import Cluster, running_cluster
+from tests.waiting import wait_until
 
 SLOTS = 20
 
@@ -46,6 +51,31 @@ async def test_a_task_that_hangs_its_runner_is_no_better(two: Boarded[Cluster]) 
     culprit, *others = await two.results(ids, within_s=120)
     assert culprit.state is TaskState.DEAD
     assert {it.state for it in others} == {TaskState.DONE}
+
+
+async def runner_dies(cluster: Cluster, agent: str) -> None:
+    """SIGKILL a runner; return when the next one serves."""
+    before = await cluster.agent(agent)
+    os.kill(before.runner_pid, signal.SIGKILL)
+
+    async def replaced() -> bool:
+        now = await cluster.agent(agent)
+        return now.boot != before.boot and now.status == "active"
+
+    await wait_until(replaced, of="the next runner")
+
+
+async def test_three_deaths_within_a_minute_brake_that_agent(two: Boarded[Cluster]) -> None:
+    """Whoever dies there: its keeper counts, and says so to the next runner."""
+    for _ in range(DEATHS):
+        await two.cluster.until_active(2)
+        await runner_dies(two.cluster, "agent-2")
+    agent = await two.cluster.agent("agent-2")
+    async with httpx2.AsyncClient() as client:
+        text = (await client.get(f"http://{agent.host}:{agent.port}/metrics")).text
+    assert "\nnexus_tasks_braked 1.0" in text
+    found = await two.results(await two.publish("where", 8))
+    assert agent.runner_pid not in {it.result["pid"] for it in found if it.result}
 
 
 async def test_an_agent_that_is_killed_whole_accuses_nobody(two: Boarded[Cluster]) -> None:

@@ -9,7 +9,7 @@ from agent_image.runner.llm.openai import OpenAIClient
 from agent_image.runner.llm.router import Router
 from agent_image.runner.multi.spawn import spawner
 from agent_image.runner.multi.sub_agent import KIND, SPAWN, SubAgent
-from agent_image.runner.tools import Call, make
+from agent_image.runner.tools import Call, Tool, make
 from agent_image.runner.tools.running import Parts as ToolParts
 from agent_image.runner.tools.toolbox import Toolbox
 from agent_image.runner.turns.rounds import Asking
@@ -18,7 +18,7 @@ from appliance.core.errors import BadInput, StaleAttempt
 from appliance.core.postgres import Postgres
 from appliance.core.records import Task, User
 from appliance.core.task_batches import TaskBatches, Wanted
-from appliance.core.task_ledger import TaskLedger
+from appliance.core.task_ledger import Effect, TaskLedger
 from tests.fakes.models import FakeProvider
 from tests.stores import Stores
 
@@ -32,17 +32,24 @@ async def count(call: Call, of: str) -> int:
     return len(of)
 
 
-async def refuse(call: Call) -> str:
-    """Not to be called."""
-    raise AssertionError
+def _refused(name: str, effect: Effect, *, approval: bool = False) -> Tool:
+    async def refuse(call: Call) -> str:
+        """Not to be called."""
+        raise AssertionError
+
+    refuse.__name__ = name
+    return make(refuse, effect, approval=approval)
 
 
 BOX = Toolbox(
     {
-        "count": make(count, "pure"),
-        "ask_first": make(refuse, "pure", approval=True),
-        "act": make(refuse, "side_effecting"),
-        "spawn_sub_agent": make(refuse, "idempotent"),
+        it.spec.name: it
+        for it in (
+            make(count, "pure"),
+            _refused("ask_first", "pure", approval=True),
+            _refused("act", "side_effecting"),
+            _refused(SPAWN, "idempotent"),
+        )
     }
 )
 """What a runner has: a tool that sub-agents may use, and three that they may not."""

@@ -86,7 +86,7 @@ async def test_a_requeued_task_is_told_to_redis_by_the_next_sweep(letters: Lette
     for _ in range(3):
         await letters.turns.note_crash(letters.boot)
     await acts.one("requeue", id_, **olga())
-    assert await letters.batches.any_untold("g1")
+    assert (await letters.batches.waiting("g1")).untold
 
 
 async def test_an_edited_payload_is_what_the_next_attempt_is_given(letters: Letters, acts: TaskActs) -> None:

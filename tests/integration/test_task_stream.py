@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import cycle
 from uuid import uuid4
 
 import pytest
@@ -18,8 +19,9 @@ from tests.waiting import wait_until
 class Streams:
     """Two agents' views of the streams."""
 
-    def __init__(self, redis: Redis, generation: str) -> None:
+    def __init__(self, redis: Redis, admin: Redis, generation: str) -> None:
         self.redis = redis
+        self.admin = admin
         self.generation = generation
         self.stream = TaskStream(redis)
 
@@ -37,7 +39,7 @@ async def streams(stores: Stores) -> AsyncIterator[Streams]:
     redis = Redis(stores.settings("runner", redis_key_prefix=prefix))
     generation = new_generation()
     await Registry(admin).initialise(generation, 1)
-    yield Streams(redis, generation)
+    yield Streams(redis, admin, generation)
     await admin.aclose()
     await redis.aclose()
 
@@ -65,6 +67,16 @@ async def test_a_mark_without_its_entry_does_not_hide_a_row(streams: Streams) ->
     assert await streams.tell("a") == 1
 
 
+async def test_an_entry_that_was_read_does_not_hide_a_row_that_came_back(streams: Streams) -> None:
+    """Its reader died after the claim and before the drop: the row is told anew, at once and to whoever is free."""
+    await streams.tell("a", "b")
+    read = await streams.stream.fetch("one", 1)
+    assert await streams.tell("a", "b") == 1, "b waits to be read"
+    assert await streams.read(by="two") == ["b", "a"]
+    await streams.stream.drop(read)
+    assert set(await streams.admin.data.hkeys(streams.redis.keys.tasks_queued)) == {"a", "b"}, "the new mark stays"
+
+
 async def test_rows_stamped_for_another_generation_are_refused(streams: Streams) -> None:
     with pytest.raises(NoGeneration):
         await streams.stream.enqueue("another", [("a", "normal")])
@@ -83,14 +95,29 @@ async def test_what_was_read_and_not_dropped_comes_again_to_somebody_else(stream
     assert await wait_until(found, of="the entry") == ["a"]
 
 
-async def test_under_load_the_classes_share_six_to_three_to_one(streams: Streams) -> None:
+@pytest.mark.parametrize("batches", [(1,), (1, 17, 4, 9)])
+async def test_under_load_the_classes_share_six_to_three_to_one(streams: Streams, batches: tuple[int, ...]) -> None:
+    """Entries do, however many are read at a time."""
     for priority in PRIORITIES:
         await streams.tell(*(f"{priority}-{n}" for n in range(700)), priority=priority)
-    read = [task for _ in range(500) for task in await streams.read(1)]
-    shares = Counter(task.partition("-")[0] for task in read)
-    assert abs(shares["high"] - 300) <= 15, shares
-    assert abs(shares["normal"] - 150) <= 15, shares
-    assert shares["low"] >= 40, "at least 8 in a hundred (I15)"
+    shares: Counter[str] = Counter()
+    for count in cycle(batches):
+        shares.update(task.partition("-")[0] for task in await streams.read(count))
+        if shares.total() >= 500:
+            break
+    most = 3 * max(batches)
+    assert abs(shares["high"] - shares.total() * 0.6) <= most, shares
+    assert abs(shares["normal"] - shares.total() * 0.3) <= most, shares
+    assert shares["low"] >= shares.total() * 0.08, "at least 8 in a hundred (I15)"
+
+
+async def test_a_class_gets_nothing_back_for_the_time_it_was_empty(streams: Streams) -> None:
+    await streams.tell(*(f"high-{n}" for n in range(400)))
+    for _ in range(300):
+        await streams.read(1)
+    await streams.tell(*(f"low-{n}" for n in range(100)), priority="low")
+    read = [task for _ in range(40) for task in await streams.read(1)]
+    assert sum(task.startswith("low") for task in read) <= 40 / 4 + 1, "a quarter beside normal, from now on"
 
 
 async def test_a_class_that_has_nothing_gives_its_turn_away(streams: Streams) -> None:
@@ -107,6 +134,34 @@ async def test_a_stream_whose_head_is_old_counts_one_class_up(streams: Streams) 
     read = [task for _ in range(200) for task in await streams.read(1)]
     shares = Counter(task.partition("-")[0] for task in read)
     assert abs(shares["low"] - 200 * 3 / 9) <= 10, shares
+
+
+async def readers(streams: Streams) -> set[str]:
+    return {it["name"] for it in await streams.redis.data.xinfo_consumers(streams.redis.keys.tasks("normal"), "agents")}
+
+
+async def test_a_reader_whose_boot_is_gone_is_removed_and_one_that_lives_is_not(streams: Streams) -> None:
+    await streams.admin.data.set(streams.redis.keys.boot("one"), "1")
+    await streams.tell("a", "b")
+    for boot in ("one", "two"):
+        await streams.stream.drop(await streams.stream.fetch(boot, 1))
+    assert await streams.stream.dismiss() == 1
+    assert await readers(streams) == {"one"}
+    await streams.tell("c")
+    assert await streams.read(by="two") == ["c"], "who only paused reads again"
+
+
+async def test_a_reader_for_whom_something_is_pending_stays_until_somebody_else_has_it(streams: Streams) -> None:
+    await streams.tell("a")
+    await streams.read(by="two")
+    assert await streams.stream.dismiss() == 0
+
+    async def found() -> list[str]:
+        return await streams.read(left_behind=True)
+
+    assert await wait_until(found, of="the entry of the dead") == ["a"]
+    assert await streams.stream.dismiss() == 1
+    assert await readers(streams) == {"one"}
 
 
 async def test_an_entry_names_its_class(streams: Streams) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from appliance.core.clock import monotonic
 from appliance.core.records import TaskState
 from appliance.core.task_batches import Wanted
 from tests.boards import Boarded, boarded
@@ -34,7 +35,8 @@ async def test_a_result_is_found_by_who_asks_later_and_by_many(two: Boarded[Runn
     ids = await two.publish("nothing", 3, what="it")
     first = await two.results(ids)
     again, others = await asyncio.gather(two.results(ids), two.results(ids))
-    assert first == again == others
+    assert [(it.state, it.result) for it in first] == [(it.state, it.result) for it in again]
+    assert again == others
     assert first[0].result == {"what": "it"}
 
 
@@ -51,7 +53,7 @@ async def test_the_third_failure_is_the_last_and_says_why(two: Boarded[Runners])
 async def test_a_kind_nobody_knows_is_dead_with_those_there_are(two: Boarded[Runners]) -> None:
     [found] = await two.results(await two.publish("dance"))
     assert found.state is TaskState.DEAD
-    assert "knows no tasks of kind 'dance'; it knows: fail," in found.reason
+    assert "knows no tasks of kind 'dance'; it knows: effect, fail," in found.reason
 
 
 async def test_who_has_one_task_does_not_wait_for_who_has_many(two: Boarded[Runners]) -> None:
@@ -114,6 +116,17 @@ async def test_a_redis_that_lost_everything_loses_no_task(two: Boarded[Runners])
     assert {it.result["attempt"] for it in found if it.result} == {1}, "what ran went on"
 
 
+async def test_a_task_whose_entry_was_lost_is_told_of_again_within_6_s(two: Boarded[Runners]) -> None:
+    """F24: the row is stamped as told, and nobody will ever read of it."""
+    for page in two.cluster.pages.values():
+        page.brake_deadline = monotonic() + 1.5  # nobody reads before it is gone
+    [id_] = await two.publish("nothing")
+    began = monotonic()
+    assert await two.redis.data.delete(two.redis.keys.tasks("normal"), two.redis.keys.tasks_queued) == 2
+    await two.results((id_,))
+    assert monotonic() - began < 6 + 2, "six seconds, and something for a busy machine"
+
+
 async def test_an_agent_that_leaves_hands_its_tasks_back_and_nobody_counts_that_as_a_failure(
     two: Boarded[Runners],
 ) -> None:
@@ -127,6 +140,42 @@ async def test_an_agent_that_leaves_hands_its_tasks_back_and_nobody_counts_that_
         row = await (await sql.execute(query, [list(ids)])).fetchone()
     assert row is not None
     assert row["failed"] == 0
+
+
+async def test_an_agent_whose_runners_died_leaves_tasks_to_the_others_for_a_while(two: Boarded[Runners]) -> None:
+    """PROTOCOLS 7.6: what its keeper writes after the third death within a minute."""
+    agent = await two.cluster.agent("agent-2")
+    two.cluster.pages["agent-2"].brake_deadline = monotonic() + 2
+    await two.results(await two.publish("nothing"))  # a read that was under way has ended
+    found = await two.results(await two.publish("where", 12))
+    assert agent.runner_pid not in {it.result["pid"] for it in found if it.result}
+
+    async def works_again() -> bool:
+        found = await two.results(await two.publish("where", 12))
+        return agent.runner_pid in {it.result["pid"] for it in found if it.result}
+
+    await wait_until(works_again, of="tasks on agent-2")
+
+
+async def test_who_read_tasks_and_died_is_forgotten_by_redis_too(two: Boarded[Runners]) -> None:
+    stream = two.redis.keys.tasks("normal")
+    gone = (await two.cluster.agent("agent-2")).boot
+
+    async def readers() -> set[str]:
+        return {it["name"] for it in await two.redis.data.xinfo_consumers(stream, "agents")}
+
+    async def has_read() -> bool:
+        await two.results(await two.publish("where", 12))
+        return gone in await readers()
+
+    await wait_until(has_read, of="agent-2 among the readers")
+    await two.cluster.kill("agent-2", signal.SIGKILL)
+    await two.cluster.restart("agent-2")
+
+    async def forgotten() -> bool:
+        return gone not in await readers()
+
+    await wait_until(forgotten, of="the end of a reader that died")
 
 
 async def test_a_delayed_task_is_run_when_it_is_due(two: Boarded[Runners]) -> None:

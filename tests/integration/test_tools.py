@@ -129,9 +129,27 @@ async def test_a_cut_off_call_with_side_effects_asks_and_goes_on_as_told(
     await asked.answer(question, choice)
     events = await asked.events()
     assert events[-1]["type"] == "done"
-    assert "unknown" in states(events)
     assert sentence in await asked.text()
     assert len(await service.acts(words)) == calls
+
+
+async def test_of_forty_calls_under_kills_none_is_made_twice(two: Runners, person: Client, service: Outside) -> None:
+    storm = [await ask(person, f"storm {n} " + tool_directive("act", words=f"storm-{n}", hold=1)) for n in range(40)]
+    for agent in ("agent-1", "agent-2", "agent-1"):
+        await wait_until(lambda: service.acts("storm-0"), of="the first calls")
+        await two.kill(agent, signal.SIGKILL)
+        await two.restart(agent)
+    await two.promote("agent-2")
+
+    async def all_ended() -> bool:
+        for asked in storm:
+            for question in (await person.transcript(asked.conversation))["questions"]:
+                await asked.answer(question, "skip")
+        return all(asked.following.done() for asked in storm)
+
+    await wait_until(all_ended, within_s=80, of="the end of all turns")
+    assert {(await asked.events())[-1]["type"] for asked in storm} == {"done"}
+    assert max([len(await service.acts(f"storm-{n}")) for n in range(40)]) == 1
 
 
 async def test_a_question_outlives_every_agent(two: Runners, person: Client, service: Outside) -> None:

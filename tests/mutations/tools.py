@@ -4,9 +4,11 @@ from tests.mutations.guard import Guard
 
 _SQL = "appliance/core/sql/migrations/0008_pre_tools.sql"
 _RUN, _FETCH = "agent_image/runner/tools/running.py", "agent_image/runner/tools/web_fetch.py"
+_MCP = "agent_image/runner/tools/mcp/"
 _TOOLS = "tests/integration/test_tools.py::test_"
 _ASKED = "tests/integration/test_approvals.py::test_"
 _WEB = "tests/integration/test_web_fetch.py::test_"
+_SERVERS, _WORDS = "tests/integration/test_mcp.py::test_", "tests/unit/test_mcp.py::test_"
 
 TOOLS = [
     Guard("a cut off call with side effects is in doubt", _SQL,
@@ -47,4 +49,28 @@ TOOLS = [
     Guard("the address that was checked is the one asked", _FETCH,
           'netloc=f"{literal}:{parts.port}" if parts.port else literal', "netloc=parts.netloc",
           f"{_WEB}a_name_is_looked_up_once_and_that_address_is_asked"),
+    Guard("an MCP tool that says nothing has side effects", _MCP + "translated.py",
+          'return "idempotent" if hints.idempotent else "side_effecting"', 'return "idempotent"',
+          f"{_SERVERS}a_server_killed_in_the_middle_of_a_call_leaves_its_outcome_unknown"),
+    Guard("what destroys asks first", _MCP + "translated.py",
+          ' or (effect == "idempotent" and hints.destructive is True)', "",
+          f"{_WORDS}what_a_tool_changes_follows_from_its_hints"),
+    Guard("an MCP server that ended has not answered", _MCP + "connection.py",
+          "if error.code in NOT_DONE:", "if error.code in (*NOT_DONE, CONNECTION_CLOSED):",
+          f"{_SERVERS}a_server_killed_in_the_middle_of_a_call_leaves_its_outcome_unknown"),
+    Guard("an MCP server dies with its runner", _MCP + "tied.py",
+          "ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)", "pass",
+          f"{_SERVERS}servers_end_with_their_runner_however_busy_they_are"),
+    Guard("a missing MCP tool hides no unknown outcome", _MCP + "servers.py",
+          "        if server is None:\n            return None\n", "        if True:\n            return None\n",
+          f"{_WORDS}a_tool_whose_server_is_not_there_fails_in_words_and_has_side_effects"),
+    Guard("a call waits for its MCP server", "agent_image/runner/tools/running.py",
+          "        await self._holding.endable(self._parts.box.ready(self._asked.name))\n", "",
+          f"{_SERVERS}a_call_waits_for_a_server_that_is_being_started"),
+    Guard("an MCP server that freezes is replaced", _MCP + "server.py",
+          "self._stir(False)  # by", "pass  # by",
+          f"{_SERVERS}a_server_that_freezes_is_in_doubt_after_the_timeout_and_replaced"),
+    Guard("nothing is sent to an MCP server that has ended", _MCP + "connection.py",
+          "            self._ended()\n", "",
+          f"{_SERVERS}a_call_waits_for_a_server_that_was_killed_between_two_calls"),
 ]  # fmt: skip

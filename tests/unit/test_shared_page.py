@@ -32,6 +32,13 @@ def test_a_deadline_alone_makes_nobody_primary(page: SharedPage, role: Role) -> 
     assert not page.may_act_as_primary(1.0)
 
 
+def test_tasks_are_braked_until_the_deadline_and_not_a_moment_longer(page: SharedPage) -> None:
+    assert not page.brakes(0.0)
+    page.brake_deadline = 1000.0
+    assert page.brakes(999.99)
+    assert not page.brakes(1000.0)
+
+
 def test_what_one_side_writes_the_other_reads(page: SharedPage) -> None:
     other = SharedPage(page.descriptor)
     page.epoch, page.role, page.status, page.lease_deadline = 7, Role.PRIMARY, Status.DRAINING, 12.5

@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 import msgspec
 
 from agent_image.runner.llm.anthropic import ClaudeClient
-from agent_image.runner.llm.base import Chunk, Finish, ModelClient, ModelRequest, Part, Route, Usage, estimate
+from agent_image.runner.llm.base import Chunk, Finish, ModelClient, ModelRequest, Part, Route, ToolCall, Usage, estimate
 from agent_image.runner.llm.breaker import Breaker, next_model, why_not_preferred
 from agent_image.runner.llm.faults import in_the_middle, request_at_fault
 from agent_image.runner.llm.openai import OpenAIClient
@@ -17,6 +17,8 @@ from appliance.core.settings import Settings
 
 log = logs.get("models")
 
+NUL, REPLACED = "\x00", "\ufffd"
+"""PostgreSQL keeps every character but this one."""
 Parts = AsyncGenerator[Part, None]
 
 
@@ -64,7 +66,7 @@ class Router:
         async with _counted(name, reason), aclosing(parts):
             yield Route(name, reason)
             while not isinstance(part, Finish):
-                yield room.fit(part) if isinstance(part, Chunk) else part
+                yield room.fit(part) if isinstance(part, Chunk) else _storable(part)
                 if isinstance(part, Chunk) and room.full:
                     await parts.aclose()
                     part = Finish(estimate(request, room.pieces), "cut")
@@ -170,9 +172,16 @@ class Room:
     def fit(self, chunk: Chunk) -> Chunk:
         """Return what of this chunk still fits."""
         self.pieces += chunk.pieces
+        if NUL in chunk.text:
+            chunk = Chunk(chunk.text.replace(NUL, REPLACED), chunk.pieces)
         room = self._chars
         self._chars -= len(chunk.text)
         return chunk if self._chars >= 0 else Chunk(chunk.text[:room], chunk.pieces)
+
+
+def _storable(call: ToolCall) -> ToolCall:
+    """Return a call without the character that no row can keep."""
+    return ToolCall(call.id, call.name.replace(NUL, REPLACED), call.arguments.replace(NUL, REPLACED))
 
 
 def _all_failed(failures: Sequence[ModelError]) -> ModelError:

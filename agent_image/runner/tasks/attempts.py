@@ -10,6 +10,7 @@ import msgspec
 from agent_image.runner.isolation import TASK_WAITS_S, Isolation
 from agent_image.runner.tasks.kinds import handler_of
 from appliance.core import logs
+from appliance.core.clock import monotonic
 from appliance.core.errors import NexusError
 from appliance.core.records import Ended, Task, TaskState
 from appliance.core.task_batches import Flags
@@ -49,9 +50,11 @@ class Attempts:
 
     async def _run(self, task: Task) -> None:
         outcome: Outcome | None
+        began = monotonic()
         try:
             async with self._isolation.of(task.id, task.crash_count, TASK_WAITS_S):
-                outcome = Ended(TaskState.DONE, await handler_of(task.kind)(task))
+                result = await handler_of(task.kind)(task)
+            outcome = Ended(TaskState.DONE, result, seconds=monotonic() - began)
         except asyncio.CancelledError:
             outcome = _ended_early(task, self._why.get(task.id, "lost"))
         except NexusError as error:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+import msgspec
+
 from agent_image.runner.tasks.teller import Teller
 from appliance.core import event_bus, logs
 from appliance.core.errors import StoreAway
@@ -61,8 +63,12 @@ class Board:
 
     async def _hear(self) -> None:
         async for hint in event_bus.hear(self._redis, "task"):
-            if mine := self._awaited.keys() & set(hint.get("ids", ())):
-                self._hinted |= mine
+            mine = self._awaited.keys() & set(hint.get("ids", ()))
+            told = mine & hint.get("how", {}).keys()
+            for id_ in told:
+                self._settle(id_, msgspec.convert(hint["how"][id_], Ended))
+            if mine - told:
+                self._hinted |= mine - told
                 self._look.set()
 
     async def _read_forever(self) -> None:
@@ -73,12 +79,12 @@ class Board:
             hinted, self._hinted = self._hinted or set(self._awaited), set()
             self._look.clear()
             try:
-                await self._settle(hinted)
+                for id_, ended in (await self._batches.ended(sorted(hinted))).items():
+                    self._settle(id_, ended)
             except StoreAway as error:
                 log.info("ends_unread", error=str(error))
 
-    async def _settle(self, ids: set[str]) -> None:
-        for id_, ended in (await self._batches.ended(sorted(ids))).items():
-            future = self._awaited.pop(id_, None)
-            if future is not None and not future.done():
-                future.set_result(ended)
+    def _settle(self, id_: str, ended: Ended) -> None:
+        future = self._awaited.pop(id_, None)
+        if future is not None and not future.done():
+            future.set_result(ended)

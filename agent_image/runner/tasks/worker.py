@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.tasks.attempts import Attempts, Outcome
-from agent_image.runner.tasks.teller import Teller
+from agent_image.runner.tasks.teller import FEW, Teller
 from appliance.core import failpoints, logs
 from appliance.core.clock import beat, monotonic, until_beat
 from appliance.core.errors import StaleAttempt, StoreAway
@@ -23,7 +23,9 @@ from appliance.core.task_stream import Entry, TaskStream
 log = logs.get("tasks")
 T = TypeVar("T")
 POLL_S, IDLE_POLL_S = 1.0, 4.0
-"""A look at the streams without a hint, and at what others left behind; seldom while nothing runs here."""
+"""A look at the streams without a hint, and at what others left behind; seldom while nothing runs here.
+
+Who may not take anything now looks often, too: whether it may again."""
 FLAGS_S, IDLE_FLAGS_S = 1.0, 5.0
 """Between looks at what the ledger says we run; seldom while nothing runs here."""
 LET_GO_WITHIN_S = 0.5
@@ -48,6 +50,7 @@ class Worker:
         self._attempts = Attempts(self._ended, isolation)
         self._ends: list[tuple[Task, Outcome]] = []
         self._read: list[Entry] = []
+        self._postponed: list[Entry] = []
         self._to_commit, self._to_drop = asyncio.Event(), asyncio.Event()
         self._committing = self._closed = False
         self._looked_behind = 0.0
@@ -90,29 +93,38 @@ class Worker:
                 found = False
             if not found:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(until_beat(POLL_S if self.busy else IDLE_POLL_S)):
+                    async with asyncio.timeout(until_beat(self._poll_s)):
                         await self._tasks_wait.wait()
+
+    @property
+    def _poll_s(self) -> float:
+        return POLL_S if self.busy or self._postponed or not self._open else IDLE_POLL_S
 
     @property
     def _open(self) -> bool:
         return not self._closed and not self._isolation.closed and self._may_work()
 
     async def _take(self, free: int) -> bool:
-        """Read up to `free` entries and claim their rows; False when there was nothing to read."""
-        behind = monotonic() - self._looked_behind > POLL_S
-        entries = await self._stream.fetch(self._boot, free, left_behind=behind)
-        if behind:
-            self._looked_behind = monotonic()
+        """Claim the rows of up to `free` entries; False when there was nothing to read, or all have to wait."""
+        entries = self._postponed[:free] or await self._fetch(free)
         if not entries:
             return False
         claimed = await self._batches.claim(self._boot, [entry.task for entry in entries])
         failpoints.reach("after_claim_before_ack")
-        # What has to wait keeps its entry, so that somebody reads it again soon.
+        # What has to wait keeps its entry: after a second whoever is free reads it again, and we try as soon as we may.
+        self._postponed = [entry for entry in entries if entry.task in claimed.postponed]
         self._read += [entry for entry in entries if entry.task not in claimed.postponed]
         self._to_drop.set()
         for task in claimed.tasks:
             self._attempts.start(task)
-        return True
+        return len(self._postponed) < len(entries)
+
+    async def _fetch(self, free: int) -> list[Entry]:
+        behind = monotonic() - self._looked_behind > POLL_S
+        entries = await self._stream.fetch(self._boot, free, left_behind=behind)
+        if behind:
+            self._looked_behind = monotonic()
+        return entries
 
     async def _drop(self) -> None:
         """Forget read entries; while Redis is away they stay, are read again and then dropped."""
@@ -143,7 +155,9 @@ class Worker:
         generation = self._teller.generation()
         committed = await _until_it_answers(lambda: self._batches.commit(self._boot, generation, done))
         failpoints.reach("after_commit_before_told")
-        await self._teller.tell(generation, committed.told, ended=committed.ended)
+        # Committed, so what they come to may be told as well: who waits for one task need not read its row.
+        how = {it.task.id: it.ended for it in done if it.task.id in committed.ended} if len(done) <= FEW else {}
+        await self._teller.tell(generation, committed.told, committed.ended, how)
         STALE_REFUSED.inc(len(done) - len(committed.ended))
         for it in done:
             TASKS_ENDED.labels(it.task.kind, it.ended.state).inc()

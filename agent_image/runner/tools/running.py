@@ -86,6 +86,7 @@ class ToolRun:
         Raises:
             Asked: a person is asked first. StaleAttempt: somebody else has the turn.
         """
+        await self._holding.endable(self._parts.box.ready(self._asked.name))
         try:
             tool = self._parts.box.find(self._asked.name)
             given = tool.read(self._asked.arguments)
@@ -163,7 +164,7 @@ class ToolRun:
             if tool.effect == "side_effecting":
                 raise
             return "failed", f"It did not end within {limit_s:g} s."
-        return "done", result if isinstance(result, str) else msgspec.json.encode(result).decode()
+        return "done", result if isinstance(result, str) else msgspec.json.encode(result, enc_hook=str).decode()
 
     async def _keep(self, tool: Tool, result: dict[str, Any]) -> None:
         kept = await self._holding.patiently(

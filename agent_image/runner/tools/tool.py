@@ -42,7 +42,8 @@ class Tool(msgspec.Struct, frozen=True):
     effect: Effect
     approval: bool
     run: Function
-    arguments: type[msgspec.Struct]
+    arguments: Any
+    """The type of what the model writes: a struct, or a dict whose own schema somebody else checks."""
     limit_s: float = 0.0
     """Seconds a call may take; 0: as many as TOOL_TIMEOUT says."""
 
@@ -58,7 +59,7 @@ class Tool(msgspec.Struct, frozen=True):
             given = msgspec.json.decode(arguments or "{}", type=self.arguments)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise BadInput(f"The arguments of {self.spec.name} do not fit: {error}.") from None
-        return {name: getattr(given, name) for name in self.arguments.__struct_fields__}
+        return given if isinstance(given, dict) else {name: getattr(given, name) for name in given.__struct_fields__}
 
 
 def tool(effect: Effect, *, approval: bool = False) -> Callable[[Function], Function]:

@@ -1,8 +1,10 @@
 """The tools this runner has: built in, from modules its settings name, from installed packages."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Protocol
 
 from agent_image.runner.llm import ToolSpec
 from agent_image.runner.tools.tool import Tool, registered
@@ -13,35 +15,60 @@ log = logs.get("tools")
 GROUP = "nexus.tools"
 
 
-class Toolbox:
-    """Tools by name."""
+class Source(Protocol):
+    """Brings tools that come and go while the runner runs."""
 
-    def __init__(self, tools: Mapping[str, Tool]) -> None:
-        self._tools = dict(sorted(tools.items()))
+    def tools(self) -> Mapping[str, Tool]:
+        """Return those there are now."""
+
+    async def ready(self, name: str) -> None:
+        """Wait a little for a tool that may still come."""
+
+    def stand_in(self, name: str) -> Tool | None:
+        """Return what is called in place of a tool of this source that is not there."""
+
+
+class Toolbox:
+    """Tools by name: fixed ones, which win, and those of sources."""
+
+    def __init__(
+        self, tools: Mapping[str, Tool], sources: Sequence[Source] = (), allows: Callable[[Tool], bool] = lambda _: True
+    ) -> None:
+        self._fixed = dict(tools)
+        self._sources = sources
+        self._allows = allows
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """Return what a model is told of them, in an order that does not change."""
-        return tuple(it.spec for it in self._tools.values())
+        return tuple(it.spec for it in self._all().values())
 
     def unasked(self, *, without: str) -> "Toolbox":
         """Return those that nobody has to be asked for, before a call or after one that was cut off."""
-        return Toolbox(
-            {
-                name: it
-                for name, it in self._tools.items()
-                if not it.approval and it.effect != "side_effecting" and name != without
-            }
-        )
+
+        def asks_nobody(it: Tool) -> bool:
+            return not it.approval and it.effect != "side_effecting" and it.spec.name != without
+
+        return Toolbox(self._fixed, self._sources, asks_nobody)
 
     def find(self, name: str) -> Tool:
         """Return a tool; BadInput names those there are."""
-        try:
-            return self._tools[name]
-        except KeyError:
-            raise BadInput(f"There is no tool {name!r}; there are: {', '.join(self._tools) or 'none'}.") from None
+        tools = self._all()
+        found = tools.get(name) or next(filter(None, (it.stand_in(name) for it in self._sources)), None)
+        if found is None or not self._allows(found):
+            raise BadInput(f"There is no tool {name!r}; there are: {', '.join(tools) or 'none'}.")
+        return found
+
+    async def ready(self, name: str) -> None:
+        """Wait a little for a tool that may still come: its source may only just have been started."""
+        if name not in self._fixed:
+            await asyncio.gather(*(source.ready(name) for source in self._sources))
+
+    def _all(self) -> dict[str, Tool]:
+        found = {name: tool for source in self._sources for name, tool in source.tools().items()} | self._fixed
+        return {name: tool for name, tool in sorted(found.items()) if self._allows(tool)}
 
 
-def fill(modules: Iterable[str], built_in: Iterable[Tool]) -> Toolbox:
+def fill(modules: Iterable[str], built_in: Iterable[Tool], sources: Sequence[Source] = ()) -> Toolbox:
     """Import what brings tools, and return them all; a built-in tool wins over one of its name."""
     for module in modules:
         import_module(module)
@@ -50,4 +77,4 @@ def fill(modules: Iterable[str], built_in: Iterable[Tool]) -> Toolbox:
             point.load()
         except Exception as error:  # somebody else's package must not keep this agent from serving
             log.error("plugin_failed", name=point.name, error=repr(error))
-    return Toolbox(registered | {it.spec.name: it for it in built_in})
+    return Toolbox(registered | {it.spec.name: it for it in built_in}, sources)

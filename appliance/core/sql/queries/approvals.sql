@@ -27,3 +27,14 @@ select doubt_step(%(task)s, %(attempt)s, %(no)s);
 
 -- name: settle_step
 select settle_step(%(task)s, %(attempt)s, %(boot)s, %(no)s, %(result)s);
+
+-- name: questions
+-- The open ones, the oldest first, then the newest of the others.
+with seen as (
+  (select * from approvals where answer is null order by asked_at limit %(limit)s)
+  union all
+  (select * from approvals where answer is not null order by answered_at desc limit %(limit)s))
+select a.id, a.task_id as task, a.conversation_id as conversation, a.step_no as step, a.about, a.tool, a.input,
+       u.name as person, a.asked_at, a.expires_at, a.answer, a.answered_by, a.answered_at
+  from seen a join users u on u.id = a.user_id
+ order by a.answered_at desc nulls first, a.asked_at;

@@ -1,7 +1,14 @@
 -- name: submit_tasks
-select * from submit_tasks(%(tenant)s, %(user)s, %(parent)s, %(conversation)s, %(trace)s, %(gen)s, %(share)s,
-  %(ids)s::uuid[], %(kinds)s::text[], %(priorities)s::text[], %(payloads)s::jsonb[], %(keys)s::text[],
-  %(delays)s::float8[]);
+-- No row at all: too many of this user's wait already; counted up to the limit only. The share depends on the count, in
+-- words, so that the function is not called before it is known.
+select s.* from (
+  select count(*) as waiting from (
+    select 1 from tasks where user_id = %(user)s and state = 'queued' and kind <> 'conversation'
+                          and dispatched_gen is null limit %(limit)s) o) w
+ cross join lateral submit_tasks(%(tenant)s, %(user)s, %(parent)s, %(conversation)s, %(trace)s, %(gen)s,
+  (%(share)s + 0 * w.waiting)::int, %(ids)s::uuid[], %(kinds)s::text[], %(priorities)s::text[], %(payloads)s::jsonb[],
+  %(keys)s::text[], %(delays)s::float8[]) s
+ where w.waiting < %(limit)s;
 
 -- name: claim_tasks
 select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
@@ -30,12 +37,6 @@ select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attem
        trace_id, cancel_requested_at is not null as cancelled, deadline_at < clock_timestamp() as overdue
   from tasks where owner_boot = %(boot)s and state = 'running' and kind <> 'conversation';
 
--- name: open_tasks_of
--- Counted up to the limit only.
-select count(*) from (
-  select 1 from tasks where user_id = %(user)s and state = 'queued' and kind <> 'conversation'
-                        and dispatched_gen is null limit %(limit)s) o;
-
 -- name: progress_of
 select t.id, t.state, coalesce(b.agent_id, '') as agent,
        coalesce(extract(epoch from case when t.state = 'running' then clock_timestamp() else t.state_at end
@@ -53,10 +54,13 @@ update tasks set cancel_requested_at = coalesce(cancel_requested_at, now()),
 -- name: note_crash
 select note_crash(%(boot)s);
 
--- name: any_untold
+-- name: what_waits
+-- Cheap when nothing does: each part ends at its first row.
 select exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and dispatched_gen is null)
     or exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
-               and dispatched_gen is not null and dispatched_gen <> %(gen)s);
+               and dispatched_gen is not null and dispatched_gen <> %(gen)s) as untold,
+       exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
+               and dispatched_gen is not null) as told;
 
 -- name: act_on_tasks
 select act_on_tasks(%(key)s, %(by)s, %(action)s, %(ids)s::uuid[], %(payload)s::jsonb, %(reason)s, %(trace)s);
