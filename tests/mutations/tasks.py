@@ -112,7 +112,7 @@ TASKS = [
           f"{_POLICIES}who_may_be_retried_has_one_more_whole_task_and_the_first_stays_in_the_tree"),
     Guard("a retry comes once", "agent_image/runner/multi/child.py",
           "failed and not cut and len(child.earlier) + 1 < MAX_TRIES", "failed and not cut",
-          f"{_POLICIES}who_fails_again_is_gone_on_without"),
+          "tests/unit/test_multi_child.py::test_its_policy_says_what_comes_next"),
     Guard("a model does not set the limits of its plan", "agent_image/runner/multi/planned.py",
           "Plan(wish.goal, plan.nodes, wish.limits)", "Plan(wish.goal, plan.nodes, plan.limits)",
           "tests/unit/test_planned.py::test_the_goal_and_the_limits_are_the_person_s_not_the_model_s"),
