@@ -77,15 +77,23 @@ def show(page: TaskPage) -> None:
     """Print how much waits, then one line a task."""
     for line in page.priorities:
         out.print(lane(line), style="dim", markup=False)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("id", "kind", "state", "person", "agent", "tries", "since"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("about", overflow="ellipsis", no_wrap=True)
-    for task in page.tasks:
-        table.add_row(*cells(task), style=_STYLES.get(task.state))
-    out.print(table if page.tasks else "No task fits.")
+    out.print(table_of(page, out.width) if page.tasks else "No task fits.")
     if page.next:
         out.print(f"more: --after {page.next}", style="dim", markup=False)
+
+
+def table_of(page: TaskPage, width: int) -> Table:
+    """Return one line a task; where there is little room its last cell is cut, and none of the others."""
+    heads, lines = ("id", "kind", "state", "person", "agent", "tries", "since"), [cells(task) for task in page.tasks]
+    widths = [max(map(len, column)) for column in zip(heads, *(line[:-1] for line in lines), strict=True)]
+    table = Table(*heads, box=None, pad_edge=False, header_style="dim")
+    room = max(10, width - sum(widths) - 2 * len(heads))
+    table.add_column("about", overflow="ellipsis", no_wrap=True, max_width=room)
+    for column, widest in zip(table.columns[:-1], widths, strict=True):
+        column.width, column.no_wrap = widest, True
+    for task, line in zip(page.tasks, lines, strict=True):
+        table.add_row(*line, style=_STYLES.get(task.state))
+    return table
 
 
 def lane(line: PriorityLine) -> str:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from rich.console import Console
 
 from appliance.cli import task_acts, tasks
 from appliance.cli.common import ADMIN, Place, out
@@ -54,6 +56,17 @@ async def did(place: Place, action: Any, *ids: str, kind: str = "", payload: str
 
 async def state(letters: Letters, task: UUID) -> object:
     return (await letters.row(task))["state"]
+
+
+async def test_on_a_narrow_terminal_only_what_a_task_is_about_is_cut(here: tuple[Place, Letters]) -> None:
+    place, letters = here
+    [task] = await letters.put_up(kind="thumbnails_of_pictures")
+    page = await tasks._page(place, ANY, "", 20)
+    narrow = Console(width=80, file=StringIO())
+    narrow.print(tasks.table_of(page, narrow.width))
+    (line,) = [it for it in narrow.file.getvalue().splitlines() if task.hex[:8] in it]  # type: ignore[attr-defined]
+    assert line.split()[:4] == [task.hex[:8], "thumbnails_of_pictures", "queued", "ada"]
+    assert len(line) <= 80
 
 
 async def test_a_list_says_how_much_waits_and_a_line_a_task(here: tuple[Place, Letters]) -> None:
