@@ -98,7 +98,7 @@ async def socket(socket: WebSocket[Any, Any, Any], conversations: Service, conve
         async for raw in socket.iter_data("text"):
             await _obey(socket, conversations, conversation, raw)
     except WebSocketDisconnect:
-        pass  # the client went; its turn goes on
+        pass  # how every socket ends: its client went; what it asked is a row, and its turn goes on
     finally:
         sender.cancel()
         with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):

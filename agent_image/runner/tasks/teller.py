@@ -12,8 +12,6 @@ from appliance.core.task_batches import Told
 from appliance.core.task_stream import TaskStream
 
 log = logs.get("tasks")
-FEW = 8
-"""With more results in a hint than this, reading their rows together costs less."""
 _UNSAID: Mapping[str, Ended] = MappingProxyType({})
 
 
@@ -32,8 +30,7 @@ class Teller:
     ) -> None:  # fmt: skip
         """Say that rows stamped with `generation` wait, and that tasks ended; of few also `how`: that spares a read."""
         if ended:
-            told = {"how": how} if 0 < len(how) <= FEW else {}
-            await event_bus.publish(self._redis, "task", "ended", ids=ended, **told)
+            await event_bus.publish(self._redis, "task", "ended", ids=ended, how=dict(how))
         if waiting and generation is not None:
             try:
                 await self._stream.enqueue(generation, waiting)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.tasks.attempts import Attempts, Outcome
-from agent_image.runner.tasks.teller import FEW, Teller
+from agent_image.runner.tasks.teller import Teller
 from appliance.core import failpoints, logs
 from appliance.core.clock import beat, monotonic, until_beat
 from appliance.core.errors import StaleAttempt, StoreAway
@@ -29,6 +29,8 @@ Who may not take anything now looks often, too: whether it may again."""
 FLAGS_S, IDLE_FLAGS_S = 1.0, 5.0
 """Between looks at what the ledger says we run; seldom while nothing runs here."""
 LET_GO_WITHIN_S = 0.5
+FEW = 8
+"""With more results in a hint than this, reading their rows together costs less."""
 _STORE_RETRY_S = 0.25
 
 

@@ -147,7 +147,7 @@ class Intake:
                 async with asyncio.timeout(until_beat(self._poll_s if looked else POLL_S)):
                     await self._look.wait()
             except TimeoutError:
-                pass  # the poll behind the hint
+                pass  # no hint came in time, which is usual: the poll behind it looks now
 
     def _may_look(self) -> bool:
         return self._free() > 0 and not self._closed and not self._parts.isolation.closed and self._may_claim()
