@@ -1,0 +1,114 @@
+"""What is done with a person's memories: one function each, shared by commands, tools, pages and the JSON API."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from agent_image.runner.memory.kinds import guessed
+from appliance.core.errors import Conflict, NotFound
+from appliance.core.memory.items import Item, Kind, Memory, Near, Origin, Source, Trust, Vector, checked_text, normalised
+from appliance.core.memory.store import MemoryStore, Settled
+from appliance.core.records import User
+
+FOUND = 10
+EXPORTED = 500
+"""Rows read at a time."""
+
+
+class Keeping(Protocol):
+    """The one way in: embeds, looks for what is near, decides and keeps."""
+
+    async def keep_one(self, user: User, item: Item) -> Settled:
+        """Return what became of an item: kept, same, or refused and why. StoreAway."""
+
+    async def vector_of(self, text: str) -> tuple[Vector | None, str]:
+        """Return a text's embedding and its model; None when there is none at the moment."""
+
+    async def forget(self, texts: Sequence[str]) -> None:
+        """Take the embeddings of erased texts out of the cache, and their documents out of the index."""
+
+
+class Search(Protocol):
+    """Finds a person's memories."""
+
+    async def __call__(self, user: User, query: str, *, limit: int, trusts: Sequence[Trust] = ()) -> Sequence[Near]:
+        """Return those that fit a text, the best first."""
+
+
+class MemoryService:
+    """Everything bears repeating with the same words."""
+
+    def __init__(self, store: MemoryStore, keeping: Keeping, search: Search) -> None:
+        self.store = store
+        self._keeping = keeping
+        self._search = search
+
+    async def origin(self, task: str, source: Source, agent: str) -> Origin:
+        """Return where the message of a turn stands; for a task without one only the source and the agent."""
+        return await self.store.origin(task, source, agent)
+
+    async def remember(
+        self, user: User, text: str, origin: Origin, *, type_: Kind | None = None, trust: Trust = "user",
+        topics: Sequence[str] = (),
+    ) -> tuple[Memory, bool]:  # fmt: skip
+        """Keep a text; return its memory, and whether it was not known before.
+
+        Raises:
+            BadInput: it is none that can be kept. Conflict: its person erased it, and `origin` is not that person.
+        """
+        text = checked_text(text)
+        item = Item(text=text, origin=origin, type=type_ or guessed(text), trust=trust, topics=tuple(topics))
+        settled = await self._keeping.keep_one(user, item)
+        if settled.id is None:
+            raise Conflict(f"It is not remembered. {settled.why}")
+        return await self.store.get(user, settled.id), settled.what == "kept"
+
+    async def find(self, user: User, query: str = "", *, limit: int = FOUND) -> Sequence[Memory]:
+        """Return what fits a query, the best first; without one the newest. Its words alone decide without an index."""
+        if not query.strip():
+            return await self.store.listing(user, limit=limit)
+        found = await self._search(user, query, limit=limit)
+        return [it.memory for it in found]
+
+    async def correct(self, user: User, which: str | int, text: str, origin: Origin) -> Memory:
+        """Replace what one says, and return what says it now; what was corrected so before is returned as it is.
+
+        Raises:
+            BadInput: the text cannot be kept. NotFound: there is no such memory of this person, or it holds no more.
+        """
+        text = checked_text(text)
+        memory = await self.store.get(user, which)
+        if not memory.living:
+            return await self._corrected_before(user, memory, text)
+        vector, model = await self._keeping.vector_of(text)
+        return await self.store.correct(user, memory, text, origin, vector=vector, model=model)
+
+    async def _corrected_before(self, user: User, memory: Memory, text: str) -> Memory:
+        heir = next((it for it in await self.store.chain(user, memory.id) if it.living), None)
+        if heir is None:
+            raise NotFound(f"Memory {memory.no} holds no longer; `/memories` lists those that do.")
+        if normalised(heir.text) != normalised(text):
+            raise NotFound(f"Memory {memory.no} holds no longer: memory {heir.no} took its place; correct that one.")
+        return heir
+
+    async def pin(self, user: User, which: str | int, pinned: bool) -> Memory:
+        """Pin one, or no longer. NotFound."""
+        memory = await self.store.get(user, which)
+        return await self.store.pin(user, memory.id, pinned)
+
+    async def erase(self, user: User, which: str | int) -> None:
+        """Erase one with its whole chain, for good. NotFound: there is none, any more."""
+        memory = await self.store.get(user, which)
+        await self._keeping.forget(await self.store.erase(user, memory.id, by=user.id))
+
+    async def erase_all(self, user: User) -> int:
+        """Erase everything that is remembered of a person; return how much it was."""
+        texts = await self.store.erase(user, None, by=user.id)
+        await self._keeping.forget(texts)
+        return len(texts)
+
+    async def export(self, user: User) -> list[Memory]:
+        """Return all of them, also those that hold no more, the oldest first."""
+        found: list[Memory] = []
+        while page := await self.store.listing(user, living=False, limit=EXPORTED, before=found[-1].no if found else None):
+            found += page
+        return found[::-1]
