@@ -13,6 +13,7 @@ plan                goal, note, children: a `/multi` turn's sub-agents, each wit
                     how it stands; the note says who planned it, its limits, and which of them ended it
 child               one of them anew: state, agent, seconds, tokens, text, reason, earlier (tries that failed for good)
 limit               note: a limit is used up; nothing more is begun, what runs is cancelled
+recalled            memories: what the model is told of its user, each id and no, no texts; or memory_note: why nothing
 tool                no, name, input, state, agent, text, seconds: a call of a tool, anew each time it stands differently
 question            id, tool, input, about, choices, expires_at: the turn waits for its user's choice
 answered            question, answer: and goes on

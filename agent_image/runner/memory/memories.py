@@ -46,6 +46,10 @@ class MemoryService:
         """Return where the message of a turn stands; for a task without one only the source and the agent."""
         return await self.store.origin(task, source, agent)
 
+    async def among(self, user: User, ids: Sequence[str]) -> dict[str, Memory]:
+        """Return those of some ids that were not erased, also those that hold no more, by id."""
+        return {it.id: it for it in await self.store.among(user, ids)} if ids else {}
+
     async def remember(
         self, user: User, text: str, origin: Origin, *, type_: Kind | None = None, trust: Trust = "user",
         topics: Sequence[str] = (),

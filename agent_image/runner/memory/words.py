@@ -40,11 +40,14 @@ def entry(memory: Memory) -> str:
 
 def source(memory: Memory) -> str:
     """Return where a memory comes from, with a link to the message if there is one."""
-    day = f"{memory.created_at:%Y-%m-%d}"
-    said = f"{SAID[memory.origin.source]}, {day}"
     link = link_of(memory)
     more = f", said {memory.sources} times" if memory.sources > 1 else ""
-    return (f"[{said}]({link})" if link else said) + more
+    return (f"[{said(memory)}]({link})" if link else said(memory)) + more
+
+
+def said(memory: Memory) -> str:
+    """Return where a memory comes from, and when."""
+    return f"{SAID[memory.origin.source]}, {memory.created_at:%Y-%m-%d}"
 
 
 def link_of(memory: Memory) -> str:
