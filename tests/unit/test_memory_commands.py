@@ -74,7 +74,7 @@ def test_a_list_names_numbers_texts_and_sources_with_a_link_to_the_message() -> 
     typed = memory("Ada", 8, origin=Origin("page"), pinned=True)
     assert words.listed([said, typed]) == (
         "- **7** I \\*prefer\\* tea (fact; [from a conversation, 2026-11-03](/c/c1#n4), said 2 times)\n"
-        "- **8** Ada (fact, pinned; from this page, 2026-11-03)"
+        "- **8** Ada (fact, pinned; from a page, 2026-11-03)"
     )
 
 

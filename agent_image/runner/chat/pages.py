@@ -72,9 +72,7 @@ async def one_turn(
 
 
 @get("/c/{conversation:str}/transcript", include_in_schema=False)
-async def transcript(
-    request: Asked, conversations: Service, memories: Remembered, conversation: str
-) -> Response[str]:
+async def transcript(request: Asked, conversations: Service, memories: Remembered, conversation: str) -> Response[str]:
     """All turns: what an open page reads again when it missed something."""
     found = await conversations.transcript(request.user, conversation)
     turns = await _turns(request, memories, found)

@@ -65,10 +65,10 @@ class MemoryApi(Controller):
 
     @get(operation_id="list_memories")
     async def listing(
-        self, request: Asked, memories: Service, q: str = "", type: Kind | None = None,  # noqa: A002 - the query's word
+        self, request: Asked, memories: Service, q: str = "", type: Kind | None = None,
         topic: str | None = None, before: int | None = None, limit: Limit = PAGE,
     ) -> list[Memory]:  # fmt: skip
-        """What is remembered of you: the newest first, or with `q` what fits it best. `before`: the last number seen."""
+        """What is remembered of you: the newest first, with `q` what fits it best. `before`: the last number seen."""
         if q.strip():
             return list(await memories.find(request.user, q, limit=limit))
         return await memories.store.listing(request.user, type_=type, topic=topic, before=before, limit=limit)

@@ -1,4 +1,4 @@
-"""Carries out the commands about memories. Each may be carried out twice: its agent may die before the answer is kept."""
+"""Carries out the commands about memories. Each bears repeating: its agent may die before the answer is kept."""
 
 from agent_image.runner.commands.memory_grammar import Correct, Erase, EraseAll, Memories, OfMemory, Remember
 from agent_image.runner.memory import words

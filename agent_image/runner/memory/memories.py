@@ -5,7 +5,18 @@ from typing import Protocol
 
 from agent_image.runner.memory.kinds import guessed
 from appliance.core.errors import Conflict, NotFound
-from appliance.core.memory.items import Item, Kind, Memory, Near, Origin, Source, Trust, Vector, checked_text, normalised
+from appliance.core.memory.items import (
+    Item,
+    Kind,
+    Memory,
+    Near,
+    Origin,
+    Source,
+    Trust,
+    Vector,
+    checked_text,
+    normalised,
+)  # fmt: skip
 from appliance.core.memory.store import MemoryStore, Settled
 from appliance.core.records import User
 
@@ -112,7 +123,8 @@ class MemoryService:
 
     async def export(self, user: User) -> list[Memory]:
         """Return all of them, also those that hold no more, the oldest first."""
-        found: list[Memory] = []
-        while page := await self.store.listing(user, living=False, limit=EXPORTED, before=found[-1].no if found else None):
+        found = page = await self.store.listing(user, living=False, limit=EXPORTED)
+        while page:
+            page = await self.store.listing(user, living=False, limit=EXPORTED, before=page[-1].no)
             found += page
         return found[::-1]

@@ -22,7 +22,7 @@ SAID_BY: dict[Trust, str] = {
 }
 SHOWN = 400
 """Characters of one memory that a prompt quotes."""
-_REPLACED = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "{": "(", "}": ")", "`": "'", '"': "'"})
+_REPLACED = str.maketrans('<>[]{}`"', "()()()''")
 """What delimits, marks a role in a model's template, or closes a quotation."""
 _ASCII_A_TOKEN = 4
 

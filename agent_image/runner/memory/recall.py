@@ -34,7 +34,7 @@ class Search(Protocol):
     """Finds a person's memories."""
 
     async def __call__(self, user: User, query: str, *, limit: int, trusts: Sequence[Trust]) -> Sequence[Near]:
-        """Return those that fit a text, the best first; the index it asks may lag behind the rows. Raises NexusError."""
+        """Return those that fit a text, the best first; an index may lag behind the rows. Raises NexusError."""
 
 
 class Recalled(msgspec.Struct, frozen=True):

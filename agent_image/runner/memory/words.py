@@ -15,6 +15,7 @@ ASK_TWICE = (
     f"or look at it first: `{MEMORIES}`."
 )
 ALL_ERASED = "Nothing is remembered of you any more. What was erased is not learned again from old conversations."
+MORE = f"These are the newest {LISTED}; `{MEMORIES} WORDS` finds others."
 _MARKUP = str.maketrans({it: f"\\{it}" for it in "\\`*_[]<>#|~!"})
 
 
@@ -28,8 +29,8 @@ def listed(memories: Sequence[Memory], query: str = "") -> str:
     """Return the answer to `/memories`: the newest LISTED, or what fits a query."""
     if not memories:
         return f"Nothing that is remembered of you fits “{plain(query)}”; `{MEMORIES}` lists all." if query else NOTHING
-    more = "" if query or len(memories) < LISTED else f"\n\nThese are the newest {LISTED}; `{MEMORIES} WORDS` finds others."
-    return "\n".join(entry(it) for it in memories) + more
+    cut = not query and len(memories) == LISTED
+    return "\n".join(map(entry, memories)) + (f"\n\n{MORE}" if cut else "")
 
 
 def entry(memory: Memory) -> str:
@@ -75,5 +76,5 @@ def plain(text: str) -> str:
 
 Said = Literal["message", "command", "tool", "page"]
 SAID: dict[Said, str] = {
-    "message": "from a conversation", "command": "you asked for it", "tool": "kept by an agent", "page": "from this page",
+    "message": "from a conversation", "command": "you asked for it", "tool": "kept by an agent", "page": "from a page",
 }  # fmt: skip

@@ -25,6 +25,13 @@ select * from memories
 -- name: living_among
 select id from memories where tenant_id = %(tenant)s and user_id = %(user)s and id = any(%(ids)s::uuid[]) and valid_to is null;
 
+-- name: memories_among
+select * from memories where tenant_id = %(tenant)s and user_id = %(user)s and id = any(%(ids)s::uuid[]);
+
+-- name: asked_in
+-- The message of a turn: where what it wants remembered comes from.
+select id as message_id, conversation_id, turn_no from messages where task_id = %(task)s and role = 'user';
+
 -- name: memories_of
 -- A page of them, the newest first; `no` is the number of the last one of the page before. Words are all to be found.
 select * from memories
