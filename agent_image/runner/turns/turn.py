@@ -15,6 +15,7 @@ from agent_image.runner.multi.message import is_multi
 from agent_image.runner.multi.orchestration import Orchestration, Stopped, Team
 from agent_image.runner.multi.planner import plan_of
 from agent_image.runner.tools.running import Asked
+from agent_image.runner.turns import prompt
 from agent_image.runner.turns.publisher import Publisher
 from agent_image.runner.turns.rounds import Asking, Rounds
 from appliance.core import failpoints, logs
@@ -118,8 +119,7 @@ class TurnRun:
         """Return what the model is told: the past and the message, or what sub-agents found."""
         if is_multi(self.turn.text):
             return await self._from_sub_agents()
-        said = [ChatMessage("user" if it.role == "user" else "assistant", it.text) for it in past]
-        return (*said, ChatMessage("user", self.turn.text))
+        return prompt.build(past, "", (), self.turn.text)
 
     async def _from_sub_agents(self) -> tuple[ChatMessage, ...]:
         plan, planned = await plan_of(self.turn.text, self._rounds.aside)
