@@ -2,7 +2,7 @@
 
 from agent_image.runner.llm import ChatMessage
 from agent_image.runner.turns.prompt import build
-from appliance.core.working_memory import Said
+from appliance.core.window import Said
 
 PAST = (Said("user", "Where is Ulm?"), Said("assistant", "On the Danube."))
 
