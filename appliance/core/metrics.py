@@ -92,11 +92,17 @@ MODEL_FALLBACKS = Counter(
 MODEL_TOKENS = Counter("nexus_model_tokens_total", "Tokens as the provider counts.", ["model", "kind"], registry=AGENT)
 MODEL_PAUSED = Gauge("nexus_model_paused", "1 while a model is left alone after failures.", ["model"], registry=AGENT)
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
+SESSION_SOURCES = Counter(
+    "nexus_session_sources_total", "Where turns read what was said before them: redis, or rows when it did not know.",
+    ["source"], registry=AGENT,
+)  # fmt: skip
 OPEN_STREAMS = Gauge("nexus_open_streams", "Clients that follow a conversation on this agent.", registry=AGENT)
 
 # Known from the start, so that the first one counts as an increase and not as a beginning.
 for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
+for _source in ("redis", "rows"):
+    SESSION_SOURCES.labels(_source)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("fired", "skipped"):
