@@ -22,6 +22,11 @@ def at(degrees: float) -> bytes:
     return array("f", (math.cos(math.radians(degrees)), math.sin(math.radians(degrees)))).tobytes()
 
 
+def said(text: str, angle: float = 0.0, *, origin: Origin = TYPED, **more: Any) -> Keeping:
+    """A decision to keep a text."""
+    return Keeping(item=Item(text=text, origin=origin), vector=at(angle), model=MODEL, **more)
+
+
 class Rememberer:
     """Two people and the store."""
 
