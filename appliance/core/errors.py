@@ -14,6 +14,7 @@ NexusError
 ├── Overloaded 429
 ├── StoreAway 503           Redis or PostgreSQL does not answer: catch this for "try again soon"
 │   ├── NoGeneration        Redis lost its data and is not initialised yet
+│   ├── NoIndex             the search index is not there: PostgreSQL is searched, keepers make it again
 │   └── StoreDenies         Redis denies it to this program's user: its rules, or whoever asks, are wrong
 ├── Leaving 503             this agent is being stopped: another one takes it
 ├── TooFewAgents 503        no new conversation may begin now: the detail says what lifts it
@@ -21,6 +22,8 @@ NexusError
 ├── CannotStart             the appliance cannot run here: the detail says what mends it
 ├── SettingsError           refused at start, with what to change
 │   └── StoreUnfit          a store's version or modules do not serve
+├── EmbedderAway 503        texts cannot be turned into vectors now: catch this for "search by words, make it up later"
+│   └── EmbedderRefused     it rejects this request; asking again would not help
 └── ModelError 502          a model call failed: catch this for "fall back"
     ├── ModelAway           it cannot be reached
     ├── ModelBusy           it said 429 or 503
@@ -124,6 +127,10 @@ class NoGeneration(StoreAway):
     """Redis is empty and is being set up again."""
 
 
+class NoIndex(StoreAway):
+    """The index of memories is not there; it is made again from PostgreSQL by itself."""
+
+
 class StoreDenies(StoreAway):
     """Redis denies this to the user the program signed in as; `ACL LOG` in Redis tells more."""
 
@@ -158,6 +165,19 @@ class SettingsError(NexusError):
 
 class StoreUnfit(SettingsError):
     """A store's version or modules do not serve Nexus."""
+
+
+class EmbedderAway(NexusError):
+    """The embedding server gives no usable answer; search goes by words meanwhile, try again in a moment."""
+
+    status = 503
+    retryable = True
+
+
+class EmbedderRefused(EmbedderAway):
+    """The embedding server rejects this request; EMBEDDING_URL, EMBEDDING_MODEL or EMBEDDING_API_KEY may be wrong."""
+
+    retryable = False
 
 
 class ModelError(NexusError):
