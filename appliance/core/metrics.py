@@ -101,6 +101,10 @@ EMBEDDING_SECONDS = Histogram(
 EMBEDDING_CACHE = Counter(
     "nexus_embedding_cache_total", "Texts whose vector was known already: hit or miss.", ["outcome"], registry=AGENT
 )
+MEMORY_SEARCH_SECONDS = Histogram(
+    "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
+    buckets=_STORE, registry=AGENT,
+)  # fmt: skip
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
 SESSION_SOURCES = Counter(
     "nexus_session_sources_total", "Where turns read what was said before them: redis, or rows when it did not know.",
@@ -117,6 +121,8 @@ for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("done", "failed", "refused"):
     EMBEDDING_REQUESTS.labels(_outcome)
+for _how in ("meaning", "words", "rows"):
+    MEMORY_SEARCH_SECONDS.labels(_how)
 for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
 for _state in ("done", "failed"):
@@ -197,6 +203,9 @@ REDIS_GONE = Reading("nexus_redis_keys_gone_total", "Keys that went by themselve
 REDIS_NETWORK = Reading("nexus_redis_network_bytes_total", "Bytes over the network.", ("direction",))
 REDIS_KEYS = Reading("nexus_redis_keys", "Keys.")
 EMBEDDER_UP = Reading("nexus_embedder_up", "1 when the embedder answers.")
+MEMORY_ITEMS = Reading("nexus_memory_items", "Memories that hold.")
+MEMORY_UNINDEXED = Reading("nexus_memory_unindexed", "Changes of memories that the index does not hold yet.")
+MEMORY_DRIFT = Reading("nexus_memory_index_drift", "Memories that hold minus documents of the index.")
 POSTGRES_UP = Reading("nexus_postgresql_up", "1 when PostgreSQL answers.")
 POSTGRES_CONNECTIONS = Reading("nexus_postgresql_connections", "Connections by state.", ("state",))
 POSTGRES_CONNECTIONS_MAX = Reading("nexus_postgresql_connections_max", "max_connections.")
