@@ -21,6 +21,8 @@ from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
+from agent_image.runner.memory.api import MemoryApi
+from agent_image.runner.memory.wiring import Remembering
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
 from agent_image.runner.multi.plan import Limits
@@ -94,7 +96,8 @@ class Runner:
             config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_fetch, isolation
         )
         self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
-        self._commands = Commands(self._schedules)
+        self._remembering = Remembering(config, self._redis, self._postgres, self._leads)
+        self._commands = Commands(self._schedules, self._remembering.commands)
         self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
         parts = self._parts(boot, isolation)
         kinds.provide(sub_agent.KIND, SubAgent(agent, parts.asking))
@@ -132,7 +135,7 @@ class Runner:
         return Parts(
             agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
             summaries=summaries, window=window, approvals=self._approvals, team=team, isolation=isolation,
-            commands=self._commands,
+            commands=self._commands, recall=self._remembering.recall(self._ledger, boot),
         )  # fmt: skip
 
     def _memory(self) -> tuple[Window, WorkingMemory]:
@@ -147,6 +150,7 @@ class Runner:
         """Return the tools of this runner: its own, and those that modules, packages and MCP servers bring."""
         config = self._config
         own = [spawner(self._tasks.board, within_s=config.task_timeout), reminder(self._schedules)]
+        own += self._remembering.tools()
         own += [shell()] if config.cluster_terminal else []
         if allowed := config.web_fetch_hosts():
             own.append(fetcher(allowed, private=config.web_fetch_private))
@@ -183,6 +187,7 @@ class Runner:
                     "reign": self._reign.run(),
                     "mcp": self._mcp.run(),
                     "summaries": self._summaries.run(),
+                    "memories": self._remembering.indexing.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")
@@ -195,6 +200,7 @@ class Runner:
             for loop in loops:
                 loop.cancel()
         await self._router.aclose()
+        await self._remembering.aclose()
         await self._postgres.aclose()
         await self._redis.aclose()
 
@@ -223,13 +229,14 @@ class Runner:
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, ScheduleApi, page_events, socket, *CHAT_HANDLERS],
+            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS],
             templates=[Path(__file__).parent / "chat" / "templates"],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
             dependencies={
                 "conversations": Provide(lambda: service, sync_to_thread=False),
                 "schedules": Provide(lambda: self._schedules, sync_to_thread=False),
+                "memories": Provide(lambda: self._remembering.service, sync_to_thread=False),
             },
         )
 

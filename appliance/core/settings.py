@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     """Seconds a conversation's working memory stays in Redis after its last use."""
     cluster_summary_at: float = Field(default=0.5, gt=0, le=0.9)
     """Share of the model's window that a conversation's messages may take before the older ones are summarised."""
+    cluster_memory_recall_tokens: int = Field(default=300, ge=0)
+    """Tokens of what is remembered of a person that each turn is told; 0: nothing, unless a model searches for it."""
+    cluster_memory_recall_distance: float = Field(default=0.0, ge=0, le=2)
+    """Cosine distance of a memory to a message above which it is not told; 0 takes what suits the model."""
     cluster_terminal: bool = False
     """`on` lets agents run shell commands, each approved, each in a box of its own; refused where none can be made."""
     cluster_secret: SecretStr = SecretStr("")

@@ -11,8 +11,8 @@ from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from tests.boxes import marked_sleep
-from tests.memories import Rememberer
 from tests.fakes.embedder import MODEL, FakeEmbedder
+from tests.memories import Rememberer
 from tests.stores import Stores
 
 MakeEmbedder = Callable[..., HttpEmbedder]

@@ -47,6 +47,13 @@ class Sure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confirm: str = ""
 
 
+class MemoriesSeen(msgspec.Struct, frozen=True):
+    """Some memories; `note`: what their search had to do without."""
+
+    memories: list[Memory]
+    note: str = ""
+
+
 class MemorySeen(msgspec.Struct, frozen=True):
     """One memory, where it was said, and what it grew from and became."""
 
@@ -67,11 +74,12 @@ class MemoryApi(Controller):
     async def listing(
         self, request: Asked, memories: Service, q: str = "", type: Kind | None = None,
         topic: str | None = None, before: int | None = None, limit: Limit = PAGE,
-    ) -> list[Memory]:  # fmt: skip
+    ) -> MemoriesSeen:  # fmt: skip
         """What is remembered of you: the newest first, with `q` what fits it best. `before`: the last number seen."""
         if q.strip():
-            return list(await memories.find(request.user, q, limit=limit))
-        return await memories.store.listing(request.user, type_=type, topic=topic, before=before, limit=limit)
+            return MemoriesSeen(*await memories.find(request.user, q, limit=limit, types=(type,) if type else ()))
+        store = memories.store
+        return MemoriesSeen(await store.listing(request.user, type_=type, topic=topic, before=before, limit=limit))
 
     @post(operation_id="create_memory")
     async def create(self, request: Asked, memories: Service, data: NewMemory) -> Memory:

@@ -3,6 +3,7 @@
 from agent_image.runner.commands.memory_grammar import Correct, Erase, EraseAll, Memories, OfMemory, Remember
 from agent_image.runner.memory import words
 from agent_image.runner.memory.memories import MemoryService
+from agent_image.runner.memory.recall import person_of
 from appliance.core.records import Turn, User
 
 
@@ -16,7 +17,7 @@ class MemoryCommands:
     async def answer(self, turn: Turn, wanted: OfMemory) -> str:
         """Return the answer once it is done. NotFound and BadInput say in words what cannot be; StoreAway."""
         memories = self._memories
-        user = User(id=turn.user_id, name="", tenant_id=turn.tenant_id)
+        user = person_of(turn)
         match wanted:
             case Remember(text):
                 origin = await memories.origin(turn.id, "command", self._agent)
@@ -29,9 +30,14 @@ class MemoryCommands:
                 await memories.erase(user, no)
                 return words.erased(no)
             case EraseAll(sure):
-                if not sure:
-                    return words.ASK_TWICE
-                await memories.erase_all(user)
-                return words.ALL_ERASED
+                if sure:
+                    await memories.erase_all(user)
+                return words.ALL_ERASED if sure else words.ASK_TWICE
             case Memories(query):
-                return words.listed(await memories.find(user, query, limit=words.LISTED), query)
+                return await self._listed(user, query)
+
+    async def _listed(self, user: User, query: str) -> str:
+        if not query:
+            return words.listed(await self._memories.store.listing(user, limit=words.LISTED))
+        found, note = await self._memories.find(user, query)
+        return words.listed(found, query, note)

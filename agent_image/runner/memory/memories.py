@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from agent_image.runner.memory.keeping import PlainKeeping
 from agent_image.runner.memory.kinds import guessed
 from appliance.core.errors import Conflict, NotFound
 from appliance.core.memory.items import (
     Item,
     Kind,
     Memory,
-    Near,
     Origin,
     Source,
     Trust,
-    Vector,
     checked_text,
     normalised,
 )  # fmt: skip
-from appliance.core.memory.store import MemoryStore, Settled
+from appliance.core.memory.search import Found
+from appliance.core.memory.store import MemoryStore
 from appliance.core.records import User
 
 FOUND = 10
@@ -25,30 +25,17 @@ EXPORTED = 500
 """Rows read at a time."""
 
 
-class Keeping(Protocol):
-    """The one way in: embeds, looks for what is near, decides and keeps."""
-
-    async def keep_one(self, user: User, item: Item) -> Settled:
-        """Return what became of an item: kept, same, or refused and why. StoreAway."""
-
-    async def vector_of(self, text: str) -> tuple[Vector | None, str]:
-        """Return a text's embedding and its model; None when there is none at the moment."""
-
-    async def forget(self, texts: Sequence[str]) -> None:
-        """Take the embeddings of erased texts out of the cache, and their documents out of the index."""
-
-
 class Search(Protocol):
-    """Finds a person's memories."""
+    """Finds a person's memories (`appliance.core.memory.search`)."""
 
-    async def __call__(self, user: User, query: str, *, limit: int, trusts: Sequence[Trust] = ()) -> Sequence[Near]:
-        """Return those that fit a text, the best first."""
+    async def search(self, user: User, query: str, *, limit: int, types: Sequence[Kind]) -> Found:
+        """Return those that fit a text, the best first, and what was away."""
 
 
 class MemoryService:
     """Everything bears repeating with the same words."""
 
-    def __init__(self, store: MemoryStore, keeping: Keeping, search: Search) -> None:
+    def __init__(self, store: MemoryStore, keeping: PlainKeeping, search: Search) -> None:
         self.store = store
         self._keeping = keeping
         self._search = search
@@ -77,12 +64,12 @@ class MemoryService:
             raise Conflict(f"It is not remembered. {settled.why}")
         return await self.store.get(user, settled.id), settled.what == "kept"
 
-    async def find(self, user: User, query: str = "", *, limit: int = FOUND) -> Sequence[Memory]:
-        """Return what fits a query, the best first; without one the newest. Its words alone decide without an index."""
-        if not query.strip():
-            return await self.store.listing(user, limit=limit)
-        found = await self._search(user, query, limit=limit)
-        return [it.memory for it in found]
+    async def find(
+        self, user: User, query: str, *, limit: int = FOUND, types: Sequence[Kind] = ()
+    ) -> tuple[list[Memory], str]:
+        """Return what fits a query, the best first, and in words what the search had to do without."""
+        found = await self._search.search(user, query, limit=limit, types=types)
+        return [it.memory for it in found.hits], found.note
 
     async def correct(self, user: User, which: str | int, text: str, origin: Origin) -> Memory:
         """Replace what one says, and return what says it now; what was corrected so before is returned as it is.
@@ -95,7 +82,9 @@ class MemoryService:
         if not memory.living:
             return await self._corrected_before(user, memory, text)
         vector, model = await self._keeping.vector_of(text)
-        return await self.store.correct(user, memory, text, origin, vector=vector, model=model)
+        corrected = await self.store.correct(user, memory, text, origin, vector=vector, model=model)
+        await self._keeping.changed(memory.id, corrected.id)
+        return corrected
 
     async def _corrected_before(self, user: User, memory: Memory, text: str) -> Memory:
         heir = next((it for it in await self.store.chain(user, memory.id) if it.living), None)
@@ -107,8 +96,9 @@ class MemoryService:
 
     async def pin(self, user: User, which: str | int, pinned: bool) -> Memory:
         """Pin one, or no longer. NotFound."""
-        memory = await self.store.get(user, which)
-        return await self.store.pin(user, memory.id, pinned)
+        memory = await self.store.pin(user, (await self.store.get(user, which)).id, pinned)
+        await self._keeping.changed(memory.id)
+        return memory
 
     async def erase(self, user: User, which: str | int) -> None:
         """Erase one with its whole chain, for good. NotFound: there is none, any more."""

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from appliance.core.memory.items import Memory, Trust
+from appliance.core.window import tokens
 
 BEGIN, END = "<notes>", "</notes>"
 PREFACE = (
@@ -24,7 +25,6 @@ SHOWN = 400
 """Characters of one memory that a prompt quotes."""
 _REPLACED = str.maketrans('<>[]{}`"', "()()()''")
 """What delimits, marks a role in a model's template, or closes a quotation."""
-_ASCII_A_TOKEN = 4
 
 
 def one_line(text: str, shown: int = SHOWN) -> str:
@@ -56,16 +56,10 @@ def _lines(memories: Sequence[Memory]) -> list[str]:
     return [line(no, memory) for no, memory in enumerate(memories, 1)]
 
 
-def tokens_of(text: str) -> int:
-    """Return about how many tokens a text is: four ASCII characters are one, any other character is one."""
-    plain = sum(it.isascii() for it in text)
-    return -(-plain // _ASCII_A_TOKEN) + len(text) - plain
-
-
-def within(memories: Iterable[Memory], tokens: int) -> tuple[Memory, ...]:
-    """Return as many memories as their whole block fits into so many tokens: the first ones, without those too long."""
+def within(memories: Iterable[Memory], budget: int) -> tuple[Memory, ...]:
+    """Return as many memories as fit into `budget` tokens as a whole block: the first, without those too long."""
     chosen: tuple[Memory, ...] = ()
     for memory in memories:
-        if tokens_of(block((*chosen, memory))) <= tokens:
+        if tokens(block((*chosen, memory))) <= budget:
             chosen = (*chosen, memory)
     return chosen

@@ -4,16 +4,18 @@ The first attempt decides, and only numbers of rows are journaled: a later attem
 memories, without those that were erased meanwhile. Memory never holds up a turn for longer than WITHIN_S, nor fails it.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from agent_image.runner.memory import quoting
+from agent_image.runner.memory.patience import Patience
+from agent_image.runner.memory.quoting import block, within
 from appliance.core import logs
 from appliance.core.errors import StaleAttempt
-from appliance.core.memory.items import Memory, Near, Trust
+from appliance.core.memory.items import Memory, Trust
+from appliance.core.memory.ranking import Hit
+from appliance.core.memory.search import Found
 from appliance.core.memory.store import MemoryStore
 from appliance.core.records import Turn, User
 from appliance.core.task_ledger import Step, TaskLedger
@@ -31,10 +33,10 @@ AWAY = "memory was not available"
 
 
 class Search(Protocol):
-    """Finds a person's memories."""
+    """Finds a person's memories (`appliance.core.memory.search`)."""
 
-    async def __call__(self, user: User, query: str, *, limit: int, trusts: Sequence[Trust]) -> Sequence[Near]:
-        """Return those that fit a text, the best first; an index may lag behind the rows. Raises NexusError."""
+    async def search(self, user: User, query: str, *, limit: int, trusts: Sequence[Trust]) -> Found:
+        """Return living ones that fit a text, as their rows are now, the best first, and what was away."""
 
 
 class Recalled(msgspec.Struct, frozen=True):
@@ -44,9 +46,9 @@ class Recalled(msgspec.Struct, frozen=True):
     note: str = ""
 
     @property
-    def block(self) -> str:
-        """The quotation in the prompt; '' without memories."""
-        return quoting.block(self.memories)
+    def quoted(self) -> str:
+        """What stands in the prompt; '' without memories."""
+        return block(self.memories)
 
     def facts(self) -> dict[str, Any]:
         """Return what the answer's row keeps, and pages are told: numbers, never texts, so that erasing holds."""
@@ -66,7 +68,7 @@ class Recall:
         self._boot = boot
         self._tokens = tokens
         self._farthest = farthest
-        self._late: set[asyncio.Task[Sequence[Memory]]] = set()
+        self._patience = Patience()
 
     async def of(self, turn: Turn) -> Recalled:
         """Return what this turn is told, the same in every attempt.
@@ -82,7 +84,7 @@ class Recall:
     async def _again(self, turn: Turn, step: Step) -> Recalled:
         result = step.result or {}
         ids: list[str] = result["memories"]
-        rows = {it.id: it for it in await self._store.among(_person(turn), ids)}
+        rows = {it.id: it for it in await self._store.among(person_of(turn), ids)}
         return Recalled(tuple(rows[it] for it in ids if it in rows), result["note"])
 
     async def _first(self, turn: Turn) -> Recalled:
@@ -93,37 +95,23 @@ class Recall:
         return recalled
 
     async def _found(self, turn: Turn) -> Recalled:
-        """Search for as long as a turn may wait. A search that takes longer is left alone, not cut off: a store's
-        half-read answer would be the next caller's.
-        """
-        searching = asyncio.create_task(self._fitting(turn), name=f"memories for {turn.id}")
-        self._late.add(searching)
-        searching.add_done_callback(self._ended)
-        await asyncio.wait([searching], timeout=WITHIN_S)
-        if not searching.done() or searching.cancelled() or searching.exception():
+        searching = self._search.search(person_of(turn), turn.text, limit=LOOKED_AT, trusts=TRUSTED)
+        try:
+            found = await self._patience.within(WITHIN_S, searching, of=f"memories for {turn.id}")
+        except Exception as error:  # whatever is wrong with memory, the turn goes on
+            log.warning("not_recalled", turn=turn.id, error=repr(error))
+            found = None
+        if found is None:
             return Recalled(note=AWAY)
-        return Recalled(quoting.within(searching.result(), self._tokens))
-
-    async def _fitting(self, turn: Turn) -> Sequence[Memory]:
-        person = _person(turn)
-        near = await self._search(person, turn.text, limit=LOOKED_AT, trusts=TRUSTED)
-        rows = {it.id: it for it in await self._store.among(person, [it.memory.id for it in near])}
-        return fitting(near, rows, farthest=self._farthest)
-
-    def _ended(self, search: asyncio.Task[Sequence[Memory]]) -> None:
-        self._late.discard(search)
-        if not search.cancelled() and (error := search.exception()):
-            log.warning("not_recalled", error=str(error))
+        return Recalled(within(fitting(found.hits, self._farthest), self._tokens), AWAY if found.note else "")
 
 
-def fitting(near: Sequence[Near], rows: Mapping[str, Memory], *, farthest: float) -> list[Memory]:
-    """Return what may be quoted of what a search found, as the rows have it now: `rows` holds those that are left.
-
-    Not what is too far away, holds no more, or comes from tools and web pages.
-    """
-    close = [rows[it.memory.id] for it in near if it.distance <= farthest and it.memory.id in rows]
-    return [it for it in close if it.living and it.trust in TRUSTED]
+def fitting(hits: Sequence[Hit], farthest: float) -> list[Memory]:
+    """Return what may be quoted of what was found: near in meaning, still holding, and not from tools and web pages."""
+    near = [it.memory for it in hits if it.distance is not None and it.distance <= farthest]
+    return [it for it in near if it.living and it.trust in TRUSTED]
 
 
-def _person(turn: Turn) -> User:
+def person_of(turn: Turn) -> User:
+    """Return whose turn it is, as far as their memories are concerned."""
     return User(id=turn.user_id, name="", tenant_id=turn.tenant_id)

@@ -25,12 +25,12 @@ def kept(memory: Memory, *, new: bool) -> str:
     return f"{said}\n\n`{CORRECT} {memory.no} …` changes it, `{ERASE} {memory.no}` erases it."
 
 
-def listed(memories: Sequence[Memory], query: str = "") -> str:
-    """Return the answer to `/memories`: the newest LISTED, or what fits a query."""
+def listed(memories: Sequence[Memory], query: str = "", note: str = "") -> str:
+    """Return the answer to `/memories`: the newest LISTED, or what fits a query, and what the search did without."""
     if not memories:
         return f"Nothing that is remembered of you fits “{plain(query)}”; `{MEMORIES}` lists all." if query else NOTHING
-    cut = not query and len(memories) == LISTED
-    return "\n".join(map(entry, memories)) + (f"\n\n{MORE}" if cut else "")
+    note = MORE if not query and len(memories) == LISTED else note
+    return "\n".join(map(entry, memories)) + (f"\n\n{note}" if note else "")
 
 
 def entry(memory: Memory) -> str:

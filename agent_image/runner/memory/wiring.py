@@ -1,0 +1,50 @@
+"""Puts together what a runner needs for memories."""
+
+from collections.abc import Callable
+
+from agent_image.runner.memory.commands import MemoryCommands
+from agent_image.runner.memory.indexing import Indexing
+from agent_image.runner.memory.keeping import PlainKeeping
+from agent_image.runner.memory.memories import MemoryService
+from agent_image.runner.memory.recall import Recall
+from agent_image.runner.memory.tools import searcher, storer
+from agent_image.runner.tools import Tool
+from appliance.core.embeddings import HttpEmbedder, related_of
+from appliance.core.memory.index import MemoryIndex
+from appliance.core.memory.indexed import IndexedRows
+from appliance.core.memory.search import MemorySearch
+from appliance.core.memory.store import MemoryStore
+from appliance.core.postgres import Postgres
+from appliance.core.redis import Redis
+from appliance.core.settings import Settings
+from appliance.core.task_ledger import TaskLedger
+
+
+class Remembering:
+    """What one runner remembers of people, and how it gets there."""
+
+    def __init__(self, config: Settings, redis: Redis, postgres: Postgres, leads: Callable[[], bool]) -> None:
+        self._config = config
+        self._embedder = HttpEmbedder(config, redis)
+        index, store = MemoryIndex(redis), MemoryStore(postgres)
+        self.indexing = Indexing(index, IndexedRows(postgres), self._embedder, leads)
+        self._search = MemorySearch(index, postgres, self._embedder)
+        self.service = MemoryService(store, PlainKeeping(store, self._embedder, self.indexing.write), self._search)
+        self.commands = MemoryCommands(self.service, config.cluster_agent_id)
+
+    def recall(self, ledger: TaskLedger, boot: str) -> Recall:
+        """Return what tells turns; nothing while there is no embedding server to find it with."""
+        config = self._config
+        return Recall(
+            self._search, self.service.store, ledger, boot,
+            tokens=config.cluster_memory_recall_tokens if config.embedding_url else 0,
+            farthest=related_of(config.embedding_model, config.cluster_memory_recall_distance),
+        )  # fmt: skip
+
+    def tools(self) -> list[Tool]:
+        """Return the tools of models."""
+        return [searcher(self.service), storer(self.service, self._config.cluster_agent_id)]
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._embedder.aclose()
