@@ -35,7 +35,6 @@ _AFTER_THE_LEASE = {
 """What a hang costs beside the lease, in seconds (PROTOCOLS 6.1, 6.2)."""
 _SOLE_SURVIVOR_S = 0.5
 
-
 KEY_PREFIX = "nexus:"
 _WINDOW = 8192
 _WINDOWS = {"bundled/": 2048, "ollama/": 4096, "claude/": 200_000}
