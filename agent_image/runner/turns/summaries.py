@@ -84,11 +84,20 @@ class Summaries:
 
 def asked(earlier: str, folded: Sequence[Said], most: int) -> tuple[ChatMessage, ...]:
     """Return what a model is asked for a summary, of at most about `most` bytes: long messages give most."""
-    share = (most - len(earlier.encode())) // max(1, len(folded))
+    share = share_of([len(it.text.encode()) for it in folded], most - len(earlier.encode()))
     said = [f"{it.role}: {clipped(it.text, share)}" for it in folded]
     parts = quoted("The summary so far.", "summary", [earlier] if earlier else [])
     parts += quoted("What was said since.", "said", ["\n\n".join(said)])
     return ChatMessage("system", ASK), ChatMessage("user", "\n\n".join(parts))
+
+
+def share_of(sizes: Sequence[int], most: int) -> int:
+    """Return what each may have so that all together have `most`: what is shorter leaves room to the longer."""
+    for number, size in enumerate(sorted(sizes)):
+        if size > (share := most // (len(sizes) - number)):
+            return max(0, share)
+        most -= size
+    return max(sizes, default=0)
 
 
 def extract(earlier: str, folded: Sequence[Said], most: int) -> str:
