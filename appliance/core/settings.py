@@ -35,11 +35,10 @@ _AFTER_THE_LEASE = {
 """What a hang costs beside the lease, in seconds (PROTOCOLS 6.1, 6.2)."""
 _SOLE_SURVIVOR_S = 0.5
 
-KEY_PREFIX = "nexus:"
+KEY_PREFIX, BUNDLED_EMBEDDER = "nexus:", "multilingual-e5-small"
 _WINDOW = 8192
 _WINDOWS = {"bundled/": 2048, "ollama/": 4096, "claude/": 200_000}
 """Tokens of a model's window by how its name begins, where nobody says: what servers give a call by default."""
-BUNDLED_EMBEDDER = "multilingual-e5-small"
 
 
 class Bound(NamedTuple):
