@@ -36,6 +36,7 @@ _AFTER_THE_LEASE = {
 _SOLE_SURVIVOR_S = 0.5
 
 KEY_PREFIX, BUNDLED_EMBEDDER = "nexus:", "multilingual-e5-small"
+_URLS = ("redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url")
 _WINDOW = 8192
 _WINDOWS = {"bundled/": 2048, "ollama/": 4096, "claude/": 200_000}
 """Tokens of a model's window by how its name begins, where nobody says: what servers give a call by default."""
@@ -124,6 +125,8 @@ class Settings(BaseSettings):
     """Tokens of what is remembered of a person that each turn is told; 0: nothing, unless a model searches for it."""
     cluster_memory_recall_distance: float = Field(default=0.0, ge=0, le=2)
     """Cosine distance of a memory to a message above which it is not told; 0 takes what suits the model."""
+    cluster_memory_recall_within: float = Field(default=0.3, gt=0)
+    """Seconds a turn waits for what is remembered; then it goes on without, and its answer says so."""
     cluster_terminal: bool = False
     """`on` lets agents run shell commands, each approved, each in a box of its own; refused where none can be made."""
     cluster_secret: SecretStr = SecretStr("")
@@ -226,9 +229,7 @@ class Settings(BaseSettings):
         zone(value)
         return value
 
-    @field_validator(
-        "redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url"
-    )
+    @field_validator(*_URLS)
     @classmethod
     def _whole_url(cls, value: str) -> str:
         if value and (not urlsplit(value).scheme or "://" not in value):

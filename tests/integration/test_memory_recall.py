@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent_image.runner.memory.recall import AWAY, STEP, Recall
+from agent_image.runner.memory.recall import AWAY, STEP, Bounds, Recall
 from appliance.core.errors import StaleAttempt, StoreAway
 from appliance.core.memory.items import Memory, Trust
 from appliance.core.memory.ranking import Hit
@@ -48,9 +48,9 @@ class Turns:
         self.people, self.letters, self.searched = people, letters, Searched()
         self.recall = self.recalling()
 
-    def recalling(self, tokens: int = 300) -> Recall:
+    def recalling(self, tokens: int = 300, within_s: float = 60.0) -> Recall:
         parts = (self.searched, self.people.store, self.letters.turns, self.letters.boot)
-        return Recall(*parts, tokens=tokens, farthest=NEAR)
+        return Recall(*parts, Bounds(tokens, NEAR, within_s))
 
     async def begin(self, text: str = "What do I drink?") -> Turn:
         return await self.letters.turn(text, by=self.people.ada.name)
@@ -124,10 +124,11 @@ async def test_the_ledger_keeps_numbers_and_no_texts(turns: Turns) -> None:
 
 async def test_a_search_that_takes_too_long_is_not_waited_for_and_not_cut_off(turns: Turns) -> None:
     turns.searched.held = asyncio.Event()
-    recalled = await turns.recall.of(await turns.begin())
+    hasty = turns.recalling(within_s=0.1)
+    recalled = await hasty.of(await turns.begin())
     assert (recalled.note, recalled.memories, turns.searched.ended) == (AWAY, (), 0)
     turns.searched.held.set()
-    await asyncio.gather(*turns.recall._patience.late)
+    await asyncio.gather(*hasty._patience.late)
     assert turns.searched.ended == 1
 
 

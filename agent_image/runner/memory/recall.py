@@ -1,7 +1,8 @@
 """What is remembered of a person when a turn begins: found by its message, journaled, quoted (DESIGN 10).
 
 The first attempt decides, and only numbers of rows are journaled: a later attempt on another agent quotes the same
-memories, without those that were erased meanwhile. Memory never holds up a turn for longer than WITHIN_S, nor fails it.
+memories, without those that were erased meanwhile. Memory never holds up a turn for longer than `Bounds` say, nor
+fails it.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,6 @@ from appliance.core.records import Turn, User
 from appliance.core.task_ledger import Step, TaskLedger
 
 log = logs.get("memory")
-WITHIN_S = 0.3
-"""Seconds a turn waits for what is remembered."""
 STEP = 0
 """Number of the journaled step: before the first model call, which is 1."""
 NAME = "memory_recall"
@@ -56,18 +55,23 @@ class Recalled(msgspec.Struct, frozen=True):
         return ({"memories": used} if used else {}) | ({"memory_note": self.note} if self.note else {})
 
 
-class Recall:
-    """Recalls for turns, within a number of tokens; 0: never."""
+class Bounds(msgspec.Struct, frozen=True):
+    """How much a turn is told: tokens (0: nothing) of memories up to this cosine distance, found in so many seconds."""
 
-    def __init__(
-        self, search: Search, store: MemoryStore, ledger: TaskLedger, boot: str, *, tokens: int, farthest: float
-    ) -> None:  # fmt: skip
+    tokens: int
+    farthest: float
+    within_s: float = 0.3
+
+
+class Recall:
+    """Recalls for turns."""
+
+    def __init__(self, search: Search, store: MemoryStore, ledger: TaskLedger, boot: str, bounds: Bounds) -> None:
         self._search = search
         self._store = store
         self._ledger = ledger
         self._boot = boot
-        self._tokens = tokens
-        self._farthest = farthest
+        self._bounds = bounds
         self._patience = Patience()
 
     async def of(self, turn: Turn) -> Recalled:
@@ -76,7 +80,7 @@ class Recall:
         Raises:
             StaleAttempt: somebody else has the turn. StoreAway: call it again, the ledger does not answer.
         """
-        if not self._tokens:
+        if not self._bounds.tokens:
             return Recalled()
         step = await self._ledger.begin_step(turn, self._boot, STEP, kind="tool", name=NAME, input_text=turn.text)
         return await self._again(turn, step) if step.done else await self._first(turn)
@@ -97,13 +101,15 @@ class Recall:
     async def _found(self, turn: Turn) -> Recalled:
         searching = self._search.search(person_of(turn), turn.text, limit=LOOKED_AT, trusts=TRUSTED)
         try:
-            found = await self._patience.within(WITHIN_S, searching, of=f"memories for {turn.id}")
+            found = await self._patience.within(self._bounds.within_s, searching, of=f"memories for {turn.id}")
         except Exception as error:  # whatever is wrong with memory, the turn goes on
             log.warning("not_recalled", turn=turn.id, error=repr(error))
             found = None
         if found is None:
             return Recalled(note=AWAY)
-        return Recalled(within(fitting(found.hits, self._farthest), self._tokens), AWAY if found.note else "")
+        return Recalled(
+            within(fitting(found.hits, self._bounds.farthest), self._bounds.tokens), AWAY if found.note else ""
+        )
 
 
 def fitting(hits: Sequence[Hit], farthest: float) -> list[Memory]:

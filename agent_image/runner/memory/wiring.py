@@ -6,7 +6,7 @@ from agent_image.runner.memory.commands import MemoryCommands
 from agent_image.runner.memory.indexing import Indexing
 from agent_image.runner.memory.keeping import PlainKeeping
 from agent_image.runner.memory.memories import MemoryService
-from agent_image.runner.memory.recall import Recall
+from agent_image.runner.memory.recall import Bounds, Recall
 from agent_image.runner.memory.tools import searcher, storer
 from agent_image.runner.tools import Tool
 from appliance.core.embeddings import HttpEmbedder, related_of
@@ -35,11 +35,10 @@ class Remembering:
     def recall(self, ledger: TaskLedger, boot: str) -> Recall:
         """Return what tells turns; nothing while there is no embedding server to find it with."""
         config = self._config
-        return Recall(
-            self._search, self.service.store, ledger, boot,
-            tokens=config.cluster_memory_recall_tokens if config.embedding_url else 0,
-            farthest=related_of(config.embedding_model, config.cluster_memory_recall_distance),
-        )  # fmt: skip
+        tokens = config.cluster_memory_recall_tokens if config.embedding_url else 0
+        farthest = related_of(config.embedding_model, config.cluster_memory_recall_distance)
+        bounds = Bounds(tokens, farthest, config.cluster_memory_recall_within)
+        return Recall(self._search, self.service.store, ledger, boot, bounds)
 
     def tools(self) -> list[Tool]:
         """Return the tools of models."""
