@@ -9,12 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
 from appliance.core.acl import RedisUser
-from appliance.core.postgres import migrate, wait_until_answering
+from appliance.core.migrations import migrate
+from appliance.core.postgres import wait_until_answering
 from appliance.core.settings import Settings, load
 from appliance.embedded import postgres, redis
 from appliance.embedded.places import Home
@@ -30,6 +30,8 @@ class Stores:
         self.home = Home.at(Path(tempfile.mkdtemp(prefix="nexus-test-"))).create()
         self.programs: dict[str, Program] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._template = ""
+        self._copying = asyncio.Lock()
 
     async def start(self) -> None:
         """Start both and apply the migrations."""
@@ -66,18 +68,30 @@ class Stores:
             self.processes[name].wait()
 
     async def with_own_database(self, **more: Any) -> Settings:
-        """Return settings with a database that no agent of this session reads."""
-        name = f"t{secrets.token_hex(4)}"
-        address = urlsplit(self.urls["postgres_url"])
-        maintenance = address._replace(netloc=address.netloc.replace("nexus@", "postgres@"), path="/postgres")
+        """Return settings with a database that no agent of this session reads: a copy of one that is migrated."""
+        async with self._copying:
+            if not self._template:
+                await self._make("template", "template1")
+                self._template = "template"
+            name = f"t{secrets.token_hex(4)}"
+            await self._make(name, self._template)
+        return self._settings_of(name, more)
+
+    async def _make(self, name: str, like: str) -> None:
+        await self._as_superuser("postgres", f"create database {name} owner nexus template {like}")
+        if not self._template:
+            await self._as_superuser(name, "create extension vector")
+            await migrate(self._settings_of(name, {}), "pre")
+
+    async def _as_superuser(self, database: str, statement: str) -> None:
+        url = self.urls["postgres_url"].replace("nexus@", "postgres@").removesuffix("nexus") + database
         password = read_secret(self.home.secrets, "postgres_password")
-        async with await psycopg.AsyncConnection.connect(
-            urlunsplit(maintenance), password=password, autocommit=True
-        ) as connection:
-            await connection.execute(f"create database {name} owner nexus".encode())
-        own = self.settings(**more | {"postgres_url": urlunsplit(address._replace(path=f"/{name}"))})
-        await migrate(own, "pre")
-        return own
+        async with await psycopg.AsyncConnection.connect(url, password=password, autocommit=True) as connection:
+            await connection.execute(statement.encode())
+
+    def _settings_of(self, database: str, more: dict[str, Any]) -> Settings:
+        url = self.urls["postgres_url"].removesuffix("nexus") + database
+        return self.settings(**more | {"postgres_url": url})
 
     def settings(self, redis_user: RedisUser = "admin", **more: Any) -> Settings:
         """Return settings that reach these stores: as `admin`, who may do what no program may, or as one of those."""

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from appliance.core.desired_fleet import Desired, DesiredFleet, agent_id
 from appliance.core.errors import CannotStart
-from appliance.core.postgres import Postgres, migrate
+from appliance.core.migrations import migrate
+from appliance.core.postgres import Postgres
 from appliance.core.settings import Settings
 from appliance.embedded import fleet, postgres, prometheus, redis
 from appliance.embedded.config import (

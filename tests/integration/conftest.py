@@ -7,6 +7,7 @@ import pytest
 from appliance.core.postgres import Postgres
 from appliance.core.settings import Settings
 from tests.boxes import marked_sleep
+from tests.memories import Rememberer
 from tests.stores import Stores
 
 
@@ -23,6 +24,12 @@ async def postgres(config: Settings) -> AsyncIterator[Postgres]:
     await pool.open()
     yield pool
     await pool.aclose()
+
+
+@pytest.fixture
+async def people(config: Settings, postgres: Postgres) -> Rememberer:
+    """Two people who may have memories."""
+    return await Rememberer(config, postgres).open()
 
 
 @pytest.fixture
