@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from appliance.core.memory.items import Kind, Trust
-from appliance.core.memory.words import language_of
+from appliance.core.memory.language import language_of
 
 LONGEST, SHORTEST = 400, 6
 """Characters of a sentence that is looked at."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import msgspec
 
-from appliance.core.memory.words import LONGEST_PHRASE, Words, folded, language_of
+from appliance.core.memory.language import LONGEST_PHRASE, Words, folded, language_of
 
 ANYBODY = "who:"
 _LETTER = re.compile(r"(?<=[\w,;:] )([A-HJ-Z])(?![\w'’])")
