@@ -27,7 +27,7 @@ _KEEP = (
     " sadd srem srandmember zadd zcard zrem zscore zremrangebyscore"
 )
 _RUN = (
-    "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
+    "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set mget set unlink"
     " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
 )
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.
@@ -44,7 +44,7 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     registry = (keys.generation, keys.epoch, keys.primary, keys.released, keys.agents, keys.agent("*"), keys.boot("*"))
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
-    tasks = (keys.tasks("*"),)
+    tasks, vectors = (keys.tasks("*"),), (keys.embedding("*", "*"),)
     agent, health, abort, config, task = (
         keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
     )
@@ -56,7 +56,7 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
         ),
         "runner": _allow(
             f"{_SEE_REGISTRY} {_HINTS} {_RUN}",
-            write=[*conversations, *tasks],
+            write=[*conversations, *tasks, *vectors],
             read=registry,
             channels=[agent, abort, task],
         ),
