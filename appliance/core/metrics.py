@@ -101,12 +101,19 @@ EMBEDDING_SECONDS = Histogram(
 EMBEDDING_CACHE = Counter(
     "nexus_embedding_cache_total", "Texts whose vector was known already: hit or miss.", ["outcome"], registry=AGENT
 )
+MEMORIES_KEPT = Counter(
+    "nexus_memories_kept_total",
+    "What became of items to be remembered: kept, same, refused; and of memories: refined, contradicted, merged.",
+    ["how"], registry=AGENT,
+)  # fmt: skip
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
 OPEN_STREAMS = Gauge("nexus_open_streams", "Clients that follow a conversation on this agent.", registry=AGENT)
 
 # Known from the start, so that the first one counts as an increase and not as a beginning.
 for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
+for _how in ("kept", "same", "refused", "refined", "contradicted", "merged"):
+    MEMORIES_KEPT.labels(_how)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("done", "failed", "refused"):

@@ -1,1 +1,1 @@
-"""Memories of people in a runner: kept, extracted from conversations, promoted from idle ones (DESIGN 10)."""
+"""What agents know of people beyond a conversation: recalled before a turn, stored by tools, commands and pages."""

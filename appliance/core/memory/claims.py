@@ -11,7 +11,7 @@ import msgspec
 from appliance.core.memory.language import LONGEST_PHRASE, Words, folded, language_of
 
 ANYBODY = "who:"
-_LETTER = re.compile(r"(?<=[\w,;:] )([A-HJ-Z])(?![\w'’])")
+_LETTER = re.compile(r"(?<=[\w,;:] )([A-HJ-Z])(?![\w'\u2019])")
 _WORD = re.compile(r"#?\w+(?:[@:+.\-/]\w+)*")
 _THOUSANDS = re.compile(r"(?<=\d)[.,](?=\d{3}\b)")
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))?(?:\s?(uhr|am|pm|h)\b)?(?![.:]?\d)")
@@ -98,8 +98,8 @@ class _Reading:
 def _plain(text: str, words: Words) -> list[str]:
     """Return the words of a text, folded, with numbers, times and dates as tokens and split verbs put together."""
     marked = _LETTER.sub(lambda it: f"#{it[1]}", text)
-    plain = re.sub(r"can['’]t|cannot", "can not", folded(marked))
-    plain = re.sub(r"n['’]t\b", " not", plain).replace("'", " ").replace("’", " ")
+    plain = re.sub(r"can't|cannot", "can not", folded(marked).replace("\u2019", "'"))
+    plain = re.sub(r"n't\b", " not", plain).replace("'", " ")
     plain = _dated(_timed(_THOUSANDS.sub("", plain), words), words)
     for part in words.compounds:
         plain = re.sub(rf"\b{part}(?=\w)|(?<=\w){part}\b", f" {part} ", plain)
@@ -112,7 +112,7 @@ def _timed(plain: str, words: Words) -> str:
     plain = re.sub(half, lambda it: _clock(words.numbers.index(it[1]) * 60 + words.half_is), plain)
 
     def read(it: re.Match[str]) -> str:
-        if not it[2] and not it[3] or int(it[1]) > 24 or int(it[2] or 0) > 59:
+        if (not it[2] and not it[3]) or int(it[1]) > 24 or int(it[2] or 0) > 59:
             return it[0]
         afternoon = 12 if it[3] == "pm" and int(it[1]) < 12 else 0
         return _clock((int(it[1]) + afternoon) * 60 + int(it[2] or 0))

@@ -1,8 +1,8 @@
 """Is what was said just now known already? Rules that compare two sentences, and what follows for a memory. Pure.
 
-Nearness alone cannot tell: with the bundled model "server A has 16 GB" lies at 0.012 of "server B has 16 GB", and a good
-paraphrase at 0.08. So neighbours are candidates only, and each rule says why it came to its relation. A model may be
-asked as well (`Judge`, in the runner); these rules decide where there is none, or none that can be trusted.
+Nearness alone cannot tell: with the bundled model "server A has 16 GB" lies at 0.012 of "server B has 16 GB", and a
+good paraphrase at 0.08. So neighbours are candidates only, and each rule says why it came to its relation. A model may
+be asked as well (`Judge`, in the runner); these rules decide where there is none, or none that can be trusted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from appliance.core.memory.claims import ANYBODY, Claim, claim_of
+from appliance.core.memory.claims import Claim, claim_of
 from appliance.core.memory.items import TRUSTS, Closing, How, Item, Memory, Near, fingerprint
 
 Relation = Literal["same", "refines", "contradicts", "different"]
@@ -44,12 +44,15 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What becomes of something new: it is `confirms` said again, or a memory of its own that closes others."""
+    """What becomes of something new: it is `confirms` said again, or a memory of its own that closes others.
 
-    confirms: Memory | None
-    closes: tuple[Closing, ...]
-    verdicts: tuple[tuple[str, Verdict], ...]
-    """Of each candidate, by id."""
+    `overtaken`: what contradicts it was said later, so it is not kept at all.
+    """
+
+    confirms: Memory | None = None
+    closes: tuple[Closing, ...] = ()
+    overtaken: Memory | None = None
+    why: str = ""
 
 
 def decide(item: Item, near: Sequence[Near], verdicts: Sequence[Verdict]) -> Decision:
@@ -57,17 +60,29 @@ def decide(item: Item, near: Sequence[Near], verdicts: Sequence[Verdict]) -> Dec
 
     What is trusted less closes nothing that is trusted more: a web page does not overrule a person.
     """
-    judged = list(zip(near, verdicts, strict=True))
-    confirms = next((it.memory for it, verdict in judged if verdict.relation == "same"), None)
+    judged = [(it.memory, verdict) for it, verdict in zip(near, verdicts, strict=True)]
+    why = "; ".join(f"{it.relation}: {it.reason}" for _, it in judged if it.relation != "different")
+    later = next((memory for memory, it in judged if it.relation == "contradicts" and _later(memory, item)), None)
+    if later is not None:
+        return Decision(overtaken=later, why=why)
+    confirms = next((memory for memory, it in judged if it.relation == "same"), None)
     closes = tuple(
-        Closing(it.memory.id, _HOW[verdict.relation]) for it, verdict in judged
-        if verdict.relation in _HOW and _may_close(item, it.memory) and not (confirms and verdict.relation == "refines")
+        Closing(memory.id, _HOW[it.relation]) for memory, it in judged
+        if it.relation in _HOW and _rank(item) <= _rank(memory) and not (confirms and it.relation == "refines")
     )  # fmt: skip
-    return Decision(confirms, closes, tuple((it.memory.id, verdict) for it, verdict in judged))
+    if confirms is not None and _rank(item) < _rank(confirms):  # now by somebody who may be believed
+        return Decision(None, (*closes, Closing(confirms.id, "merged")), why=why)
+    return Decision(confirms, closes, why=why)
 
 
-def _may_close(item: Item, memory: Memory) -> bool:
-    return TRUSTS.index(item.trust) <= TRUSTS.index(memory.trust)
+def _rank(it: Item | Memory) -> int:
+    """Return the place in the order of trust: 0 is a person's own word."""
+    return TRUSTS.index(it.trust)
+
+
+def _later(memory: Memory, item: Item) -> bool:
+    """Whether a memory holds since a moment at which the item had been said already."""
+    return item.valid_from is not None and item.valid_from < memory.valid_from
 
 
 def compare(new: str, old: str, distance: float, radii: Radii) -> Verdict:
@@ -135,7 +150,7 @@ def _status(pair: _Pair) -> Verdict | None:
 
 def _about_others(pair: _Pair) -> Verdict | None:
     new, old = pair.new.who, pair.old.who
-    if new <= old and new or old <= new and old or new == old:
+    if new == old or (new and old and (new <= old or old <= new)):
         return None
     return Verdict("different", f"about {_said(new) or 'oneself'}, not about {_said(old) or 'oneself'}")
 
@@ -151,7 +166,7 @@ def _alternatives(pair: _Pair) -> Verdict | None:
 def _order(pair: _Pair) -> Verdict | None:
     """Same names in another order, each sentence beginning with one: who reports to whom."""
     new, old = pair.new, pair.old
-    if len(new.names) < 2 or set(new.names) != set(old.names) or new.names == old.names:  # noqa: PLR2004
+    if len(new.names) < 2 or set(new.names) != set(old.names) or new.names == old.names:
         return None
     if "!and" in new.marks & old.marks or new.tokens[0] not in new.names or old.tokens[0] not in old.names:
         return None
@@ -180,7 +195,7 @@ def _topics(pair: _Pair) -> Verdict | None:
     if "from" in pair.only_new | pair.only_old and not pair.common & OPEN:
         return Verdict("different", "the other direction")
     subjects = pair.only_new & pair.new.before, pair.only_old & pair.old.before
-    if all(subjects) and not pair.clash(KINDS) or pair.clash(frozenset({"side"})):
+    if (all(subjects) and not pair.clash(KINDS)) or pair.clash(frozenset({"side"})):
         return Verdict("different", f"about {_said(subjects[0])}, not about {_said(subjects[1])}")
     return None
 
@@ -189,7 +204,7 @@ def _times(pair: _Pair) -> Verdict | None:
     """Only numbers, dates or times differ."""
     clash = pair.clash(TIMES)
     new, old = pair.extras(TIMES)
-    if not clash or new and old:
+    if not clash or (new and old):
         return None
     if "!past" in pair.new.marks & pair.old.marks and not pair.changed:
         return Verdict("different", "another time in the past")
