@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,14 +23,22 @@ from appliance.embedded.programs import Program, free_port, start, stop, wait_re
 from appliance.embedded.secrets import GENERATED, generate_missing, read_secret
 from tests.waiting import PATIENCE_S
 
+_NOT_DURABLE = "fsync = off\nfull_page_writes = off\n"
+_TEMPLATE = "template_of_tests"
+
 
 class Stores:
     """PostgreSQL and Redis of their own, in a temporary home."""
+
+    durable = True
+    """Whether what is committed would survive the machine's death, too: pytest's tests kill processes only."""
 
     def __init__(self) -> None:
         self.home = Home.at(Path(tempfile.mkdtemp(prefix="nexus-test-"))).create()
         self.programs: dict[str, Program] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.databases: list[str] = []
+        """Those that tests were given for themselves, copies of one that is migrated once."""
 
     async def start(self) -> None:
         """Start both and apply the migrations."""
@@ -38,7 +47,7 @@ class Stores:
         await asyncio.to_thread(postgres.initialise, self.home)
         # The auditor of tests/faults asks in which order transactions were committed.
         with (self.home.data / "postgres" / "postgresql.auto.conf").open("a") as config:
-            config.write("track_commit_timestamp = on\n")
+            config.write("track_commit_timestamp = on\n" + ("" if self.durable else _NOT_DURABLE))
         redis.configure(self.home, redis_port, prefix="t*:")  # several clusters share it, each with a prefix of its own
         self.programs = {
             "postgres": postgres.postgres(self.home, postgres_port),
@@ -67,17 +76,27 @@ class Stores:
 
     async def with_own_database(self, **more: Any) -> Settings:
         """Return settings with a database that no agent of this session reads."""
-        name = f"t{secrets.token_hex(4)}"
+        address, name = urlsplit(self.urls["postgres_url"]), f"t{secrets.token_hex(4)}"
+        if not self.databases:
+            await asyncio.to_thread(self._maintain, f"create database {_TEMPLATE} owner nexus")
+            await migrate(self.settings(postgres_url=urlunsplit(address._replace(path=f"/{_TEMPLATE}"))), "pre")
+        await asyncio.to_thread(self._maintain, f"create database {name} owner nexus template {_TEMPLATE}")
+        self.databases.append(name)
+        return self.settings(**more | {"postgres_url": urlunsplit(address._replace(path=f"/{name}"))})
+
+    def drop(self, databases: Sequence[str]) -> None:
+        """Remove databases whose test has ended; what somebody still holds on to goes with the session."""
+        for name in databases:
+            with contextlib.suppress(psycopg.OperationalError):
+                self._maintain(f"drop database {name} with (force)")
+
+    def _maintain(self, statement: str) -> None:
+        """Do what only PostgreSQL's superuser may."""
         address = urlsplit(self.urls["postgres_url"])
         maintenance = address._replace(netloc=address.netloc.replace("nexus@", "postgres@"), path="/postgres")
         password = read_secret(self.home.secrets, "postgres_password")
-        async with await psycopg.AsyncConnection.connect(
-            urlunsplit(maintenance), password=password, autocommit=True
-        ) as connection:
-            await connection.execute(f"create database {name} owner nexus".encode())
-        own = self.settings(**more | {"postgres_url": urlunsplit(address._replace(path=f"/{name}"))})
-        await migrate(own, "pre")
-        return own
+        with psycopg.connect(urlunsplit(maintenance), password=password, autocommit=True) as connection:
+            connection.execute(statement.encode())
 
     def settings(self, redis_user: RedisUser = "admin", **more: Any) -> Settings:
         """Return settings that reach these stores: as `admin`, who may do what no program may, or as one of those."""
