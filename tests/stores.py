@@ -19,8 +19,9 @@ from appliance.core.postgres import migrate, wait_until_answering
 from appliance.core.settings import Settings, load
 from appliance.embedded import postgres, redis
 from appliance.embedded.places import Home
-from appliance.embedded.programs import Program, free_port, start, stop, wait_ready
+from appliance.embedded.programs import Program, start, stop, wait_ready
 from appliance.embedded.secrets import GENERATED, generate_missing, read_secret
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S
 
 _NOT_DURABLE = "fsync = off\nfull_page_writes = off\n"
