@@ -143,8 +143,8 @@ async def small_containers() -> AsyncIterator[OfContainers]:
 
 def docker_or_skip() -> Any:
     """Return Docker's API, or skip the test where none answers or nothing was built."""
-    api = docker.APIClient(timeout=30)
     try:
+        api = docker.APIClient(version="auto", timeout=30)
         api.inspect_image(IMAGE)
     except docker.errors.ImageNotFound:
         pytest.skip(f"{IMAGE} is not there: `nexus up --runtime docker` builds it")
