@@ -16,8 +16,9 @@ from appliance.core.errors import StoreUnfit
 from appliance.core.redis import Redis
 from appliance.core.settings import load
 from appliance.embedded.places import redis_server
-from appliance.embedded.programs import Program, accepts, free_port, start, stop, wait_ready
+from appliance.embedded.programs import Program, accepts, start, stop, wait_ready
 from tests.appliance.commands import Appliance
+from tests.ports import free_port
 
 
 @asynccontextmanager
