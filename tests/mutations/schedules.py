@@ -22,6 +22,9 @@ SCHEDULES = [
           f"{_ROWS}those_of_a_deleted_conversation_are_neither_listed_nor_fired"),
     Guard("a run waits for the turn before it", _SQL, "    v_state := 'waiting';\n", "    null;\n",
           f"{_ROWS}a_run_waits_for_the_turn_before_it"),
+    Guard("a run that waits is told of", "agent_image/runner/turns/announcer.py",
+          "if turn is not None and turn.state is TaskState.WAITING:", "if False:",
+          f"{_RUN}an_open_page_is_told_at_once_of_a_reminder_that_waits_behind_a_turn"),
     Guard("a job does not run beside itself", _QUERIES,
           "\n   and not exists(select 1 from tasks t where t.id = s.last_task and t.state in "
           "('queued', 'running', 'waiting'))", "",
