@@ -50,7 +50,7 @@ SCHEDULES = [
     Guard("hardly late is not missed", _FIRING, " and due.late_s > LATE_S", "",
           f"{_ROWS}a_job_that_skips_still_runs_when_it_is_hardly_late"),
     Guard("one schedule that cannot be fired holds up no other", _FIRING,
-          "                continue\n            outcome =", "                raise\n            outcome =",
+          "                continue\n            fired =", "                raise\n            fired =",
           f"{_ROWS}one_that_cannot_be_fired_here_holds_up_nobody_elses"),
     Guard("an hour that comes twice brings nothing back", "agent_image/runner/schedules/instants.py",
           " if (at := it.astimezone(UTC)) > after)", " if (at := it.astimezone(UTC)))",
