@@ -46,7 +46,7 @@ async def test_sub_agents_begin_when_fewer_tasks_wait_and_meanwhile_that_is_said
 
 async def test_its_limit_ends_the_wait(one: Boarded[Runners], provider: FakeProvider) -> None:
     person = await person_of(one, "bob")
-    await one.publish("sleep", 10, by="bob", seconds=20.0)
+    before = await one.publish("sleep", 10, by="bob", seconds=2.0)
     text = "/multi Wait\nlimits: seconds=2\n- one = builder: Do it [[tokens=2 word=never]]"
     conversation, events = await asyncio.wait_for(answered(person, text), 20)
     assert events[-1]["type"] == "done"
@@ -55,4 +55,5 @@ async def test_its_limit_ends_the_wait(one: Boarded[Runners], provider: FakeProv
     assert [child["state"] for child in kept["meta"]["children"]] == ["skipped"]
     assert HELD not in kept["meta"]["team_note"]
     assert not await calls_of(provider, "never")
+    await one.results(before)
     await person.aclose()
