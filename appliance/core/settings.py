@@ -37,6 +37,7 @@ _SOLE_SURVIVOR_S = 0.5
 
 
 KEY_PREFIX = "nexus:"
+BUNDLED_EMBEDDER = "multilingual-e5-small"
 
 
 class Bound(NamedTuple):
@@ -185,6 +186,19 @@ class Settings(BaseSettings):
     model_max_chars: int = Field(default=200_000, ge=1000)
     """Characters after which an endless answer is cut."""
 
+    embedding_url: str = ""
+    """OpenAI-compatible base URL (ending in /v1) of an embedding server of your own; empty takes the bundled one."""
+    embedding_model: str = BUNDLED_EMBEDDER
+    """Model to ask for at EMBEDDING_URL."""
+    embedding_api_key: SecretStr = SecretStr("")
+    """Bearer key for EMBEDDING_URL, if it wants one."""
+    embedding_prefixes: Literal["auto", "e5", "none"] = "auto"
+    """What stands before questions and memories: `auto` goes by the model's name, `e5` says query: and passage:."""
+    embedding_duplicate_distance: float = Field(default=0.0, ge=0, le=2)
+    """Cosine distance below which two memories say the same; 0 takes what suits the model."""
+    embedding_cache_ttl: int = Field(default=86_400, ge=0)
+    """Seconds Redis remembers the vector of a text that was asked for; 0: not at all."""
+
     time_zone: str = "UTC"
     """Time zone of reminders and jobs that name none, for example Europe/Berlin."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -203,7 +217,9 @@ class Settings(BaseSettings):
         zone(value)
         return value
 
-    @field_validator("redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url")
+    @field_validator(
+        "redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url"
+    )
     @classmethod
     def _whole_url(cls, value: str) -> str:
         if value and (not urlsplit(value).scheme or "://" not in value):
