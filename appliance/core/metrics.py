@@ -107,6 +107,10 @@ MEMORIES_KEPT = Counter(
     ["how"], registry=AGENT,
 )  # fmt: skip
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
+SESSION_SOURCES = Counter(
+    "nexus_session_sources_total", "Where turns read what was said before them: redis, or rows when it did not know.",
+    ["source"], registry=AGENT,
+)  # fmt: skip
 OPEN_STREAMS = Gauge("nexus_open_streams", "Clients that follow a conversation on this agent.", registry=AGENT)
 
 # Known from the start, so that the first one counts as an increase and not as a beginning.
@@ -114,6 +118,8 @@ for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
 for _how in ("kept", "same", "refused", "refined", "contradicted", "merged"):
     MEMORIES_KEPT.labels(_how)
+for _source in ("redis", "rows"):
+    SESSION_SOURCES.labels(_source)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("done", "failed", "refused"):
