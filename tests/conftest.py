@@ -1,7 +1,7 @@
 """Fixtures every folder of tests uses: real stores for the session, one shared cluster, people."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -10,6 +10,8 @@ from tests.cluster import Cluster
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.models import FakeProvider
 from tests.stores import Stores
+
+Stores.durable = False
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,18 @@ async def stores() -> AsyncIterator[Stores]:
         yield running
     finally:
         await asyncio.to_thread(running.close)
+
+
+@pytest.fixture(autouse=True)
+def _databases_go_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Drop what one test alone was given: 14 MB each, hundreds of them kept the disk busy for minutes."""
+    if "stores" not in request.fixturenames:
+        yield
+        return
+    stores: Stores = request.getfixturevalue("stores")
+    of_the_module = len(stores.databases)
+    yield
+    stores.drop(stores.databases[of_the_module:])
 
 
 @pytest.fixture(scope="session")

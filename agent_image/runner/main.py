@@ -109,7 +109,8 @@ class Runner:
         announcer = Announcer(self._ledger, self._approvals, self._events, agent)
         asker = Asker(self._approvals, announcer, boot)
         sweeps = {
-            "schedules": Firer(self._schedules, boot).fire_due, "expired": asker.expire, "unasked": asker.ask_again,
+            "schedules": Firer(self._schedules, boot, announcer.waits).fire_due,
+            "expired": asker.expire, "unasked": asker.ask_again,
         }  # fmt: skip
         election = Election(self._redis, self._postgres)
         self._reign = Reign(

@@ -105,6 +105,11 @@ MEMORY_SEARCH_SECONDS = Histogram(
     "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
     buckets=_STORE, registry=AGENT,
 )  # fmt: skip
+MEMORIES_KEPT = Counter(
+    "nexus_memories_kept_total",
+    "What became of items to be remembered: kept, same, refused; and of memories: refined, contradicted, merged.",
+    ["how"], registry=AGENT,
+)  # fmt: skip
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
 SESSION_SOURCES = Counter(
     "nexus_session_sources_total", "Where turns read what was said before them: redis, or rows when it did not know.",
@@ -115,6 +120,8 @@ OPEN_STREAMS = Gauge("nexus_open_streams", "Clients that follow a conversation o
 # Known from the start, so that the first one counts as an increase and not as a beginning.
 for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
+for _how in ("kept", "same", "refused", "refined", "contradicted", "merged"):
+    MEMORIES_KEPT.labels(_how)
 for _source in ("redis", "rows"):
     SESSION_SOURCES.labels(_source)
 for _route in ("direct", "queued"):

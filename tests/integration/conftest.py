@@ -18,6 +18,12 @@ from tests.stores import Stores
 MakeEmbedder = Callable[..., HttpEmbedder]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/integration" in str(item.path):
+            item.add_marker(pytest.mark.integration)
+
+
 @pytest.fixture
 async def config(stores: Stores) -> Settings:
     """Settings with an empty database."""

@@ -6,7 +6,7 @@ somebody else's write has overtaken changes nothing (compare-and-set; lock order
 
 from collections.abc import Iterable, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from psycopg.types.json import Jsonb
@@ -202,7 +202,7 @@ def _whose(user: User) -> dict[str, str]:
 def _wanted(it: Keeping) -> dict[str, Any]:
     item = it.item
     return {
-        "id": str(uuid4()), "type": item.type, "text": item.text, "hash": fingerprint(item.text).hex(),
+        "id": it.id, "type": item.type, "text": item.text, "hash": fingerprint(item.text).hex(),
         "topics": list(item.topics), "confidence": item.confidence, "trust": item.trust, "pinned": item.pinned,
         "valid_from": item.valid_from and item.valid_from.isoformat(), "source": item.origin.source,
         "conversation": item.origin.conversation_id, "message": item.origin.message_id, "turn": item.origin.turn_no,
