@@ -22,7 +22,7 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
 from agent_image.runner.memory.api import MemoryApi
-from agent_image.runner.memory.wiring import Remembering
+from agent_image.runner.memory.using import Recalling
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
 from agent_image.runner.multi.plan import Limits
@@ -96,8 +96,8 @@ class Runner:
             config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_fetch, isolation
         )
         self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
-        self._remembering = Remembering(config, self._redis, self._postgres, self._leads)
-        self._commands = Commands(self._schedules, self._remembering.commands)
+        self._recalling = Recalling(config, self._redis, self._postgres, self._leads)
+        self._commands = Commands(self._schedules, self._recalling.commands)
         self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
         parts = self._parts(boot, isolation)
         kinds.provide(sub_agent.KIND, SubAgent(agent, parts.asking))
@@ -136,7 +136,7 @@ class Runner:
         return Parts(
             agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
             summaries=summaries, window=window, approvals=self._approvals, team=team, isolation=isolation,
-            commands=self._commands, recall=self._remembering.recall(self._ledger, boot),
+            commands=self._commands, recall=self._recalling.recall(self._ledger, boot),
         )  # fmt: skip
 
     def _memory(self) -> tuple[Window, WorkingMemory]:
@@ -151,7 +151,7 @@ class Runner:
         """Return the tools of this runner: its own, and those that modules, packages and MCP servers bring."""
         config = self._config
         own = [spawner(self._tasks.board, within_s=config.task_timeout), reminder(self._schedules)]
-        own += self._remembering.tools()
+        own += self._recalling.tools()
         own += [shell()] if config.cluster_terminal else []
         if allowed := config.web_fetch_hosts():
             own.append(fetcher(allowed, private=config.web_fetch_private))
@@ -188,7 +188,7 @@ class Runner:
                     "reign": self._reign.run(),
                     "mcp": self._mcp.run(),
                     "summaries": self._summaries.run(),
-                    "memories": self._remembering.indexing.run(),
+                    "memories": self._recalling.indexing.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")
@@ -201,7 +201,7 @@ class Runner:
             for loop in loops:
                 loop.cancel()
         await self._router.aclose()
-        await self._remembering.aclose()
+        await self._recalling.aclose()
         await self._postgres.aclose()
         await self._redis.aclose()
 
@@ -237,7 +237,7 @@ class Runner:
             dependencies={
                 "conversations": Provide(lambda: service, sync_to_thread=False),
                 "schedules": Provide(lambda: self._schedules, sync_to_thread=False),
-                "memories": Provide(lambda: self._remembering.service, sync_to_thread=False),
+                "memories": Provide(lambda: self._recalling.service, sync_to_thread=False),
             },
         )
 

@@ -9,6 +9,7 @@ from agent_image.runner.commands.memory_grammar import Correct, Erase, EraseAll,
 from agent_image.runner.commands.names import is_command
 from agent_image.runner.memory import words
 from agent_image.runner.memory.api import which
+from agent_image.runner.memory.memories import guessed
 from appliance.core.errors import BadInput
 from appliance.core.memory.items import Origin
 from tests.unit.test_memory_quoting import memory
@@ -85,6 +86,15 @@ def test_a_list_that_is_cut_says_how_to_find_the_rest() -> None:
 def test_an_empty_list_says_how_to_begin() -> None:
     assert "`/remember I prefer short answers`" in words.listed([])
     assert "fits “tea”" in words.listed([], "tea")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("I prefer tea", "preference"), ("Ich trinke lieber Tee", "preference"), ("I want to run a marathon", "goal"),
+     ("Wilma, Oslo, 1994", "fact")],
+)  # fmt: skip
+def test_the_type_of_a_text_is_guessed_by_the_rules_that_read_messages(text: str, kind: str) -> None:
+    assert guessed(text) == kind
 
 
 @pytest.mark.parametrize(("said", "meant"), [("7", 7), ("1234567890", "1234567890"), ("a-b", "a-b"), ("٣", "٣")])

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_image.runner.memory.kinds import guessed
 from agent_image.runner.memory.quoting import BEGIN, END, PREFACE, block, found, line, one_line, within
 from agent_image.runner.memory.recall import Recalled, fitting
 from appliance.core.memory.items import Memory, Origin
@@ -102,21 +101,3 @@ def test_an_answer_keeps_numbers_and_no_texts() -> None:
 
 def test_a_line_has_one_quotation_whatever_its_number() -> None:
     assert line(12, memory('"quoted"')) == "12. (2026-11-03, the user's own words) \"'quoted'\""
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("I prefer short answers", "preference"),
-        ("I really like tea", "preference"),
-        ("Always answer in German", "preference"),
-        ("My favourite editor is vim", "preference"),
-        ("I want to run a marathon", "goal"),
-        ("We\u2019re trying to leave Oracle", "goal"),
-        ("I usually work at night", "pattern"),
-        ("I\u2019m building a compiler", "project"),
-        ("My sister is called Ada", "fact"),
-    ],
-)
-def test_the_type_of_a_text_is_guessed(text: str, kind: str) -> None:
-    assert guessed(text) == kind

@@ -1,10 +1,10 @@
 """What is done with a person's memories: one function each, shared by commands, tools, pages and the JSON API."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from agent_image.runner.memory.keeping import PlainKeeping
-from agent_image.runner.memory.kinds import guessed
+from agent_image.runner.memory.extraction import extract
+from agent_image.runner.memory.remembering import Remembering
 from appliance.core.errors import Conflict, NotFound
 from appliance.core.memory.items import (
     Item,
@@ -32,13 +32,18 @@ class Search(Protocol):
         """Return those that fit a text, the best first, and what was away."""
 
 
+Written = Callable[[Sequence[str]], Awaitable[None]]
+"""Brings the index up to memories that were changed."""
+
+
 class MemoryService:
     """Everything bears repeating with the same words."""
 
-    def __init__(self, store: MemoryStore, keeping: PlainKeeping, search: Search) -> None:
+    def __init__(self, store: MemoryStore, remembering: Remembering, search: Search, written: Written) -> None:
         self.store = store
-        self._keeping = keeping
+        self._remembering = remembering
         self._search = search
+        self._written = written
 
     async def origin(self, task: str, source: Source, agent: str) -> Origin:
         """Return where the message of a turn stands; for a task without one only the source and the agent."""
@@ -59,9 +64,10 @@ class MemoryService:
         """
         text = checked_text(text)
         item = Item(text=text, origin=origin, type=type_ or guessed(text), trust=trust, topics=tuple(topics))
-        settled = await self._keeping.keep_one(user, item)
+        settled = await self._remembering.keep_one(user, item)
         if settled.id is None:
             raise Conflict(f"It is not remembered. {settled.why}")
+        await self._written([settled.id])
         return await self.store.get(user, settled.id), settled.what == "kept"
 
     async def find(
@@ -81,9 +87,9 @@ class MemoryService:
         memory = await self.store.get(user, which)
         if not memory.living:
             return await self._corrected_before(user, memory, text)
-        vector, model = await self._keeping.vector_of(text)
+        vector, model = await self._remembering.vector_of(text)
         corrected = await self.store.correct(user, memory, text, origin, vector=vector, model=model)
-        await self._keeping.changed(memory.id, corrected.id)
+        await self._written([memory.id, corrected.id])
         return corrected
 
     async def _corrected_before(self, user: User, memory: Memory, text: str) -> Memory:
@@ -97,18 +103,18 @@ class MemoryService:
     async def pin(self, user: User, which: str | int, pinned: bool) -> Memory:
         """Pin one, or no longer. NotFound."""
         memory = await self.store.pin(user, (await self.store.get(user, which)).id, pinned)
-        await self._keeping.changed(memory.id)
+        await self._written([memory.id])
         return memory
 
     async def erase(self, user: User, which: str | int) -> None:
         """Erase one with its whole chain, for good. NotFound: there is none, any more."""
         memory = await self.store.get(user, which)
-        await self._keeping.forget(await self.store.erase(user, memory.id, by=user.id))
+        await self._remembering.forget(await self.store.erase(user, memory.id, by=user.id))
 
     async def erase_all(self, user: User) -> int:
         """Erase everything that is remembered of a person; return how much it was."""
         texts = await self.store.erase(user, None, by=user.id)
-        await self._keeping.forget(texts)
+        await self._remembering.forget(texts)
         return len(texts)
 
     async def export(self, user: User) -> list[Memory]:
@@ -118,3 +124,8 @@ class MemoryService:
             page = await self.store.listing(user, living=False, limit=EXPORTED, before=page[-1].no)
             found += page
         return found[::-1]
+
+
+def guessed(text: str) -> Kind:
+    """Return the type of a text whose person names none, by the rules that read messages; a fact when none fits."""
+    return next((it.type for it in extract(text)), "fact")

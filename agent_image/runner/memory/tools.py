@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from agent_image.runner.memory import quoting
+from agent_image.runner.memory.extraction import instructs
 from agent_image.runner.memory.memories import MemoryService
 from agent_image.runner.tools import Call, Tool, ToolFailed, make
 from appliance.core.errors import BadInput, Conflict, StoreAway
@@ -40,6 +41,8 @@ def storer(memories: MemoryService, agent: str) -> Tool:
         type: Kind = "fact", topics: Topics = (),
     ) -> str:  # fmt: skip
         """Remember something about the user for later conversations."""
+        if instructs(text, "agent"):
+            raise ToolFailed("a memory tells of the user; it gives no instructions. Say what holds, in a sentence.")
         try:
             origin = await memories.origin(call.task, "tool", agent)
             memory, new = await memories.remember(call.user, text, origin, type_=type, trust="agent", topics=topics)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from agent_image.runner.memory.commands import MemoryCommands
 from agent_image.runner.memory.indexing import Indexing
-from agent_image.runner.memory.keeping import PlainKeeping
 from agent_image.runner.memory.memories import MemoryService
 from agent_image.runner.memory.recall import Bounds, Recall
+from agent_image.runner.memory.remembering import Remembering, radii_of
 from agent_image.runner.memory.tools import searcher, storer
 from agent_image.runner.tools import Tool
 from appliance.core.embeddings import HttpEmbedder, related_of
@@ -20,8 +20,8 @@ from appliance.core.settings import Settings
 from appliance.core.task_ledger import TaskLedger
 
 
-class Remembering:
-    """What one runner remembers of people, and how it gets there."""
+class Recalling:
+    """What one runner does with memories for turns, models and people."""
 
     def __init__(self, config: Settings, redis: Redis, postgres: Postgres, leads: Callable[[], bool]) -> None:
         self._config = config
@@ -29,7 +29,8 @@ class Remembering:
         index, store = MemoryIndex(redis), MemoryStore(postgres)
         self.indexing = Indexing(index, IndexedRows(postgres), self._embedder, leads)
         self._search = MemorySearch(index, postgres, self._embedder)
-        self.service = MemoryService(store, PlainKeeping(store, self._embedder, self.indexing.write), self._search)
+        remembering = Remembering(store, self._embedder, radii_of(config))
+        self.service = MemoryService(store, remembering, self._search, self.indexing.write)
         self.commands = MemoryCommands(self.service, config.cluster_agent_id)
 
     def recall(self, ledger: TaskLedger, boot: str) -> Recall:
