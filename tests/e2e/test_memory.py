@@ -54,6 +54,17 @@ async def until_indexed(page: Page, text: str) -> None:
     await wait_until(found, of=f"{text!r} in the index")
 
 
+async def leads_back(page: Page, told: str, text: str) -> None:
+    """The answer names the memory it used, and leads to the message where it was told."""
+    memories = page.locator(".memories")
+    await expect(memories.locator("summary")).to_have_text("Used 1 memory")
+    await memories.locator("summary").click()
+    await expect(memories.locator("li")).to_contain_text(text)
+    await memories.get_by_role("link").click()
+    await page.wait_for_url(f"**/c/{told}#n1")
+    await expect(page.locator("#n1")).to_contain_text(f"/remember {text}")
+
+
 async def test_a_preference_told_to_one_agent_is_used_by_another_until_it_is_erased(cluster: Cluster, tab: Tab) -> None:
     page = await tab("mina", base_url=cluster.url)
     told = await said(page, cluster, "/remember I prefer oolong tea")
@@ -65,13 +76,7 @@ async def test_a_preference_told_to_one_agent_is_used_by_another_until_it_is_era
     used = await said(page, cluster, f"Which tea do I prefer {SHORT}")
     assert await answered_by(cluster, used) != first
     assert '"I prefer oolong tea"' in (await prompt_of(cluster, "Which tea do I prefer"))[-1]
-    memories = page.locator(".memories")
-    await expect(memories.locator("summary")).to_have_text("Used 1 memory")
-    await memories.locator("summary").click()
-    await expect(memories.locator("li")).to_contain_text("I prefer oolong tea")
-    await memories.get_by_role("link").click()
-    await page.wait_for_url(f"**/c/{told}#n1")
-    await expect(page.locator("#n1")).to_contain_text("/remember I prefer oolong tea")
+    await leads_back(page, told, "I prefer oolong tea")
     cluster.start_agent(first)
     await cluster.until_active(2)
 
