@@ -52,6 +52,10 @@ class Measured:
         metrics += [m.EMBEDDER_UP.of(found["embedder"] is not None)] if "embedder" in found else []
         return m.exposition(m.Taken(tuple(metrics)))
 
+    async def aclose(self) -> None:
+        """Close what is this one's own."""
+        await self._embedder.aclose()
+
     async def _asked(self, name: str, read: Read) -> list[Metric] | None:
         """Return what was read, or None. Not cancelled when late: a half-read reply belongs to nobody else."""
         task = self._under_way.get(name)

@@ -128,6 +128,7 @@ async def test_an_embedder_that_hangs_refuses_or_is_gone_is_down(stores: Stores,
     await embedder.reset()
     assert await seen() == 1
     assert "nexus_embedder_up" not in samples(await Measured(redis, postgres, stores.settings()).text())
+    await reads.aclose()
     await postgres.aclose()
     await redis.aclose()
 
