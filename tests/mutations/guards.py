@@ -1,6 +1,7 @@
 """All guards."""
 
 from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
+from tests.mutations.embeddings import EMBEDDINGS
 from tests.mutations.fleet import FLEET
 from tests.mutations.schedules import SCHEDULES
 from tests.mutations.task_acts import TASK_ACTS
@@ -11,5 +12,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES, *TASK_ACTS,
+    *SCHEDULES, *TASK_ACTS, *EMBEDDINGS,
 )  # fmt: skip
