@@ -29,7 +29,7 @@ _KEEP = (
 _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set mget set unlink"
     " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
-    " hexists del ft.search ft.info ft.aliasupdate"
+    " hexists del incr ft.search ft.info ft.aliasupdate"
 )
 # Heeds no pattern of keys: who makes an index may read, and with DD delete, all that is in Redis. Never a runner.
 _INDEX = "ft._list ft.create ft.dropindex"
