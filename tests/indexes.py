@@ -121,6 +121,11 @@ class Library:
         """Texts that a search finds, the best first."""
         return [it.memory.text for it in (await self.search.search(user or self.people.ada, query, **more)).hits]
 
+    async def lose_index(self) -> None:
+        """Drop it behind everybody's back; its documents stay."""
+        data: Any = self.admin.data
+        await data.execute_command("FT.DROPINDEX", self.redis.keys.memory_index(str(self.name())))
+
     async def documents(self) -> int:
         return (await self.index.standing(await self.index.searched())).documents
 

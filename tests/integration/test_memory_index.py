@@ -132,7 +132,7 @@ async def test_an_index_dropped_under_load_comes_back_and_every_search_is_answer
     over = False
     asking = asyncio.create_task(ask_on(lambda: over))
     await wait_until(lambda: _true(len(answers) > 3), of="searches")
-    await library.admin.data.execute_command("FT.DROPINDEX", library.redis.keys.memory_index("meaning-8"))
+    await library.lose_index()
     before = len(answers)
     await wait_until(lambda: _true(len(answers) > before + 3), of="searches without an index")
     await library.settle()
@@ -151,7 +151,7 @@ async def test_after_flushall_a_search_finds_what_it_found_before(library: Libra
     await library.settle()
     before = [await library.found(it) for it in ("coffee", "puppy", "where do I live: berlin")]
     await library.admin.data.delete(*[it async for it in library.admin.data.scan_iter(f"{library.prefix}*", 1000)])
-    await library.admin.data.execute_command("FT.DROPINDEX", library.redis.keys.memory_index("meaning-8"))
+    await library.lose_index()
     await library.begin()
     await library.settle()
     assert [await library.found(it) for it in ("coffee", "puppy", "where do I live: berlin")] == before

@@ -195,8 +195,8 @@ def _queries(whose: Whose, *, words: Sequence[str], vector: Vector | None, limit
         )
     if words:
         said = FilterExpression(f"@text|words:({'|'.join(words)})")
-        queries["told"] = FilterQuery(filter_expression=mine & said, return_fields=["version"], num_results=limit)
-        queries["told"].scorer("BM25STD").with_scores()
+        queries["told"] = FilterQuery(filter_expression=mine & said, num_results=limit)
+        queries["told"].scorer("BM25STD").no_content()
     return queries
 
 

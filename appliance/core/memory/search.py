@@ -25,7 +25,7 @@ from appliance.core.records import User
 log = logs.get("memory")
 KNOWN_S = 2.0
 """So long the name of the index that is searched is taken to be known."""
-DEEPER = 4
+DEEPER = 2
 """Times as many are ranked as are wanted: weights move some up, and some are no longer there."""
 BY_WORDS = "Searched by words only: the embedding server does not answer."
 OTHER_MODEL = "Searched by words only: the index is still that of another embedding model."
