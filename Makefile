@@ -68,10 +68,10 @@ lint: ## Rules of style and of imports
 types: ## mypy, strict
 	$(DEV)
 	@$(PY) -m mypy
-test: ## All tests, on real stores (ARGS=-k…: some of them)
+test: ## All tests, on real stores, in two processes (ARGS=-k…: some of them, in one)
 	$(DEV)
 	@command -v chromium >/dev/null || echo "! Chromium is missing, so no test drives a browser: sudo apt-get install -y chromium"
-	@$(PY) -m pytest $(if $(shell command -v chromium),,-m "not e2e") $(ARGS)
+	@$(PY) $(if $(ARGS),-m pytest $(if $(shell command -v chromium),,-m "not e2e") $(ARGS),-m tests.lanes)
 test-docker: ## The tests on containers: needs a Docker Engine (ARGS=-k…: some of them)
 	$(DEV)
 	@$(PY) -m pytest -m docker $(ARGS)

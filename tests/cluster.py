@@ -23,8 +23,8 @@ from appliance.core.records import Agent, ClusterView, User
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.embedded.places import Home, nginx_binary
-from appliance.embedded.programs import free_port
 from tests.fakes.models import FakeProvider
+from tests.ports import free_port
 from tests.stores import Stores
 from tests.waiting import PATIENCE_S, wait_until
 

@@ -65,7 +65,10 @@ class OfContainers(Small):
 
 def _writer(home: Home, config: Config, name: str) -> Program:
     crash = str(home.run / f"crash-{name}")
-    return Program(name=name, argv=("/bin/sh", "-c", _SCRIPT), cwd=home.run, env={"CRASH": crash}, check=lambda: None)
+    return Program(
+        name=name, argv=("/bin/sh", "-c", _SCRIPT), cwd=home.run, env={"CRASH": crash}, check=lambda: None,
+        stop_within_s=1,
+    )  # fmt: skip
 
 
 @asynccontextmanager

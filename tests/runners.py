@@ -16,9 +16,9 @@ from appliance.core.postgres import Postgres
 from appliance.core.records import Agent, Role
 from appliance.core.redis import new_generation
 from appliance.core.task_ledger import TaskLedger
-from appliance.embedded.programs import free_port
 from tests.cluster import ROOT, Cluster
 from tests.fakes.models import FakeProvider
+from tests.ports import free_port
 from tests.stores import Stores
 from tests.waiting import wait_until
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,27 @@ from appliance.core.postgres import wait_until_answering
 from appliance.core.settings import Settings, load
 from appliance.embedded import postgres, redis
 from appliance.embedded.places import Home
-from appliance.embedded.programs import Program, free_port, start, stop, wait_ready
+from appliance.embedded.programs import Program, start, stop, wait_ready
 from appliance.embedded.secrets import GENERATED, generate_missing, read_secret
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S
+
+_NOT_DURABLE = "fsync = off\nfull_page_writes = off\n"
+_TEMPLATE = "template_of_tests"
 
 
 class Stores:
     """PostgreSQL and Redis of their own, in a temporary home."""
 
+    durable = True
+    """Whether what is committed would survive the machine's death, too: pytest's tests kill processes only."""
+
     def __init__(self) -> None:
         self.home = Home.at(Path(tempfile.mkdtemp(prefix="nexus-test-"))).create()
         self.programs: dict[str, Program] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._template = ""
+        self.databases: list[str] = []
+        """Those that tests were given for themselves, copies of one that is migrated once."""
         self._copying = asyncio.Lock()
 
     async def start(self) -> None:
@@ -40,7 +49,7 @@ class Stores:
         await asyncio.to_thread(postgres.initialise, self.home)
         # The auditor of tests/faults asks in which order transactions were committed.
         with (self.home.data / "postgres" / "postgresql.auto.conf").open("a") as config:
-            config.write("track_commit_timestamp = on\n")
+            config.write("track_commit_timestamp = on\n" + ("" if self.durable else _NOT_DURABLE))
         redis.configure(self.home, redis_port, prefix="t*:")  # several clusters share it, each with a prefix of its own
         self.programs = {
             "postgres": postgres.postgres(self.home, postgres_port),
@@ -70,24 +79,26 @@ class Stores:
     async def with_own_database(self, **more: Any) -> Settings:
         """Return settings with a database that no agent of this session reads: a copy of one that is migrated."""
         async with self._copying:
-            if not self._template:
-                await self._make("template", "template1")
-                self._template = "template"
+            if not self.databases:
+                await asyncio.to_thread(self._as_superuser, f"create database {_TEMPLATE} owner nexus")
+                await asyncio.to_thread(self._as_superuser, "create extension vector", _TEMPLATE)
+                await migrate(self._settings_of(_TEMPLATE, {}), "pre")
             name = f"t{secrets.token_hex(4)}"
-            await self._make(name, self._template)
+            await asyncio.to_thread(self._as_superuser, f"create database {name} owner nexus template {_TEMPLATE}")
+            self.databases.append(name)
         return self._settings_of(name, more)
 
-    async def _make(self, name: str, like: str) -> None:
-        await self._as_superuser("postgres", f"create database {name} owner nexus template {like}")
-        if not self._template:
-            await self._as_superuser(name, "create extension vector")
-            await migrate(self._settings_of(name, {}), "pre")
+    def drop(self, databases: Sequence[str]) -> None:
+        """Remove databases whose test has ended; what somebody still holds on to goes with the session."""
+        for name in databases:
+            with contextlib.suppress(psycopg.OperationalError):
+                self._as_superuser(f"drop database {name} with (force)")
 
-    async def _as_superuser(self, database: str, statement: str) -> None:
+    def _as_superuser(self, statement: str, database: str = "postgres") -> None:
         url = self.urls["postgres_url"].replace("nexus@", "postgres@").removesuffix("nexus") + database
         password = read_secret(self.home.secrets, "postgres_password")
-        async with await psycopg.AsyncConnection.connect(url, password=password, autocommit=True) as connection:
-            await connection.execute(statement.encode())
+        with psycopg.connect(url, password=password, autocommit=True) as connection:
+            connection.execute(statement.encode())
 
     def _settings_of(self, database: str, more: dict[str, Any]) -> Settings:
         url = self.urls["postgres_url"].removesuffix("nexus") + database

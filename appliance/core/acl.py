@@ -27,12 +27,13 @@ _KEEP = (
     " sadd srem srandmember zadd zcard zrem zscore zremrangebyscore"
 )
 _RUN = (
-    "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set mget set unlink"
+    "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
     " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
     " hexists del incr ft.search ft.info ft.aliasupdate"
 )
 # Heeds no pattern of keys: who makes an index may read, and with DD delete, all that is in Redis. Never a runner.
 _INDEX = "ft._list ft.create ft.dropindex"
+_VECTORS = "mget set unlink"
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.
 _MEASURE = "info xlen xinfo|groups xinfo|consumers slowlog|get slowlog|len"
 
@@ -47,8 +48,8 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     registry = (keys.generation, keys.epoch, keys.primary, keys.released, keys.agents, keys.agent("*"), keys.boot("*"))
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
-    tasks = (keys.tasks("*"),)
     memories = (keys.memory_index("*"),)
+    tasks, vectors = (keys.tasks("*"),), (keys.embedding("*", "*"),)
     agent, health, abort, config, task = (
         keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
     )
@@ -59,13 +60,16 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             channels=[agent, health, config],
         ),
         "runner": _allow(
-            f"{_SEE_REGISTRY} {_HINTS} {_RUN}",
-            write=[*conversations, *tasks, *memories],
+            f"{_SEE_REGISTRY} {_HINTS} {_RUN} {_VECTORS}",
+            write=[*conversations, *tasks, *vectors, *memories],
             read=registry,
             channels=[agent, abort, task],
         ),
         "control": _allow(
-            f"{_SEE_REGISTRY} info publish ft.info", write=[keys.memory_alias], read=registry, channels=[config]
+            f"{_SEE_REGISTRY} info publish ft.info {_VECTORS}",
+            write=[*vectors, keys.memory_alias],
+            read=registry,
+            channels=[config],
         ),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(

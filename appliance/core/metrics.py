@@ -95,16 +95,34 @@ MEMORY_SEARCH_SECONDS = Histogram(
     "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
     buckets=_STORE, registry=AGENT,
 )  # fmt: skip
+EMBEDDING_REQUESTS = Counter(
+    "nexus_embedding_requests_total", "Requests to the embedder by outcome: done, failed, refused.", ["outcome"],
+    registry=AGENT,
+)  # fmt: skip
+EMBEDDING_SECONDS = Histogram(
+    "nexus_embedding_seconds", "One request to the embedder.", buckets=_SECONDS, registry=AGENT
+)
+EMBEDDING_CACHE = Counter(
+    "nexus_embedding_cache_total", "Texts whose vector was known already: hit or miss.", ["outcome"], registry=AGENT
+)
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
+SESSION_SOURCES = Counter(
+    "nexus_session_sources_total", "Where turns read what was said before them: redis, or rows when it did not know.",
+    ["source"], registry=AGENT,
+)  # fmt: skip
 OPEN_STREAMS = Gauge("nexus_open_streams", "Clients that follow a conversation on this agent.", registry=AGENT)
 
 # Known from the start, so that the first one counts as an increase and not as a beginning.
 for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
+for _source in ("redis", "rows"):
+    SESSION_SOURCES.labels(_source)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
 for _how in ("meaning", "words", "rows"):
     MEMORY_SEARCH_SECONDS.labels(_how)
+for _outcome in ("done", "failed", "refused"):
+    EMBEDDING_REQUESTS.labels(_outcome)
 for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
 for _state in ("done", "failed"):
@@ -187,6 +205,7 @@ REDIS_KEYS = Reading("nexus_redis_keys", "Keys.")
 MEMORY_ITEMS = Reading("nexus_memory_items", "Memories that hold.")
 MEMORY_UNINDEXED = Reading("nexus_memory_unindexed", "Changes of memories that the index does not hold yet.")
 MEMORY_DRIFT = Reading("nexus_memory_index_drift", "Memories that hold minus documents of the index.")
+EMBEDDER_UP = Reading("nexus_embedder_up", "1 when the embedder answers.")
 POSTGRES_UP = Reading("nexus_postgresql_up", "1 when PostgreSQL answers.")
 POSTGRES_CONNECTIONS = Reading("nexus_postgresql_connections", "Connections by state.", ("state",))
 POSTGRES_CONNECTIONS_MAX = Reading("nexus_postgresql_connections_max", "max_connections.")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.embedded.programs import free_port
 from tests.appliance.commands import Appliance
 from tests.appliance.containers import AGENTS, Stack, in_a_home, last_lines, remove
+from tests.ports import free_port
 
 PATH_LENGTH = 120
 TEST_WITHIN_S = 300

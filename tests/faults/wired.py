@@ -7,12 +7,12 @@ other's ports from Redis; what an agent reads there is changed, so that it meets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from appliance.embedded.programs import free_port
 from tests.cluster import Cluster
 from tests.fakes.models import FakeProvider
 from tests.faults.proxy import Proxy
 from tests.faults.replies import Replies
 from tests.faults.scene import Scene
+from tests.ports import free_port
 from tests.stores import Stores
 
 

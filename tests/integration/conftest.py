@@ -1,15 +1,28 @@
 """What tests of one room of the core share: a database of their own."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
+from appliance.core.embeddings import HttpEmbedder
 from appliance.core.postgres import Postgres
+from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from tests.boxes import marked_sleep
+from tests.fakes.embedder import MODEL, FakeEmbedder
 from tests.indexes import Library
 from tests.memories import Rememberer
 from tests.stores import Stores
+
+MakeEmbedder = Callable[..., HttpEmbedder]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/integration" in str(item.path):
+            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture
@@ -46,3 +59,19 @@ def sleeper() -> Iterator[tuple[str, str]]:
     """A command that sleeps for years, and the mark by which it is found."""
     with marked_sleep() as made:
         yield made
+
+
+@pytest.fixture
+async def make(stores: Stores, embedder: FakeEmbedder) -> AsyncIterator[MakeEmbedder]:
+    """Make clients of the fake server."""
+    async with AsyncExitStack() as stack:
+        await embedder.reset()
+
+        def made(redis: Redis | None = None, **more: Any) -> HttpEmbedder:
+            known = {"embedding_url": embedder.url, "embedding_model": MODEL}
+            it = HttpEmbedder(stores.settings(**known | more), redis)
+            stack.push_async_callback(it.aclose)
+            return it
+
+        yield made
+        await embedder.reset()

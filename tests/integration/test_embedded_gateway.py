@@ -11,8 +11,9 @@ from aiohttp import web
 
 from appliance.embedded import nginx
 from appliance.embedded.places import Home
-from appliance.embedded.programs import free_port, start, stop, wait_ready
+from appliance.embedded.programs import start, stop, wait_ready
 from appliance.gateway.nginx_config import replace, upstream_list
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 

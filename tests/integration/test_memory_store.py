@@ -176,7 +176,7 @@ def test_the_trust_of_what_was_made_from_several_is_the_lowest() -> None:
     assert lowest(("user",)) == "user"
 
 
-async def test_memories_of_all_people_are_counted(people: Rememberer, stores: Stores) -> None:
+async def test_memories_of_all_people_are_counted(people: Rememberer) -> None:
     before = await people.store.count()
     old = await people.keep("one")
     await people.keep("two", 40, Closing(old.id, "refined"))
