@@ -1,5 +1,6 @@
 """The index of memories on real stores, with an embedder whose meanings a test can tell."""
 
+import asyncio
 import math
 from array import array
 from collections.abc import Sequence
@@ -95,6 +96,16 @@ class Library:
     def as_user(self, user: RedisUser) -> Redis:
         """Redis as another program sees it."""
         return Redis(self._stores.settings(user, redis_key_prefix=self.prefix))
+
+    def settings(self, user: RedisUser) -> Settings:
+        """Settings of another program."""
+        return self._stores.settings(user, redis_key_prefix=self.prefix, postgres_url=self._config.postgres_url)
+
+    async def lead(self) -> None:
+        """Be the primary, its runner and its keeper, until cancelled."""
+        while True:
+            await self.settle()
+            await asyncio.sleep(0.05)
 
     async def say(self, *texts: str, user: User | None = None) -> list[Memory]:
         """Keep memories, as yet in rows only and without vectors."""

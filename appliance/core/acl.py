@@ -73,8 +73,8 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
         ),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
-            f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len incr",
-            write=[keys.memory_build],
+            f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len fcall mget incr ft.info",
+            write=[keys.memory_build, keys.memory_alias],
             read=registry,
             channels=[config],
         ),

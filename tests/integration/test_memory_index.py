@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,15 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from agent_image.runner.memory import indexing as indexing_module
 from agent_image.runner.memory.indexing import LOOK_S
-from appliance.core.errors import BadInput, NoIndex
+from appliance.cli import memory as command
+from appliance.core.errors import BadInput, CannotStart, NoIndex
 from appliance.core.memory.items import Closing
 from appliance.core.memory.schema import IndexName
 from appliance.core.memory.upkeep import IndexUpkeep
+from appliance.embedded.places import Home
+from tests.cluster import Cluster
 from tests.indexes import Library, Meaning
+from tests.integration.test_cli_orders import Here
 from tests.waiting import wait_until
 
 SAYINGS = ("I drink espresso", "My dog is called Rex", "I live in Berlin", "I write python")
@@ -239,6 +244,21 @@ async def test_a_rebuild_is_another_index_beside_the_one_that_is_searched(librar
     assert await library.found("coffee", limit=1) == [memory.text]
 
 
+async def test_nexus_memory_rebuild_waits_for_the_primary_and_is_audited(library: Library, tmp_path: Path) -> None:
+    await library.say(*SAYINGS)
+    await library.settle()
+    place = Here(library.settings("operator"), Home.at(tmp_path / "home").create())
+    with pytest.raises(CannotStart, match=r"after 0\.1 s it is not done"):
+        await command._rebuilt(place, 0.1)
+    await library.settle()
+    leading = asyncio.create_task(library.lead())
+    assert await command._rebuilt(place, 30.0) == len(SAYINGS)
+    leading.cancel()
+    assert await library.index.searched() == library.name(build=2)
+    audited = await library.people.sql("select actor, action from audit_log order by id desc limit 2")
+    assert {(it["actor"], it["action"]) for it in audited} == {("admin", "rebuild memories")}
+
+
 async def test_an_index_that_is_not_what_the_rows_say_is_rebuilt_by_itself(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,18 +288,35 @@ async def test_a_runner_makes_and_drops_no_index_and_a_wish_makes_ours_only(libr
     await library.upkeep.once()
 
 
+async def test_a_keeper_makes_what_is_wished_and_drops_what_is_wished_away(cluster: Cluster) -> None:
+    data: Any = cluster.redis.data
+    wanted, name = cluster.redis.keys.memory_wanted, cluster.redis.keys.memory_index("probe-4")
+
+    async def listed() -> bool:
+        return name in await data.execute_command("FT._LIST")
+
+    async def not_listed() -> bool:
+        return not await listed()
+
+    await data.hset(wanted, "probe-4", "4")
+    await wait_until(listed, of="an index that was wished")
+    await data.hset(wanted, "probe-4", "0")
+    await wait_until(not_listed, of="an index that was wished away")
+    await data.hdel(wanted, "probe-4")
+
+
 async def test_nobody_but_runners_and_keepers_reaches_memories(library: Library) -> None:
     [memory] = await library.say("I drink espresso")
     await library.settle()
     alias = library.redis.keys.memory_alias
     for user in ("control", "gateway", "metrics", "operator"):
         stranger: Any = library.as_user(user)
-        for command in (
+        for words in (
             ("FT.SEARCH", alias, "*"), ("HGET", library.redis.keys.memory_index(f"meaning-8:{memory.id}"), "text"),
             ("FT.INFO", library.redis.keys.memory_index("meaning-8")), ("DEL", library.redis.keys.memory_wanted),
         ):  # fmt: skip
             with pytest.raises(NoPermissionError):
-                await stranger.data.execute_command(*command)
+                await stranger.data.execute_command(*words)
         await stranger.aclose()
     control: Any = library.as_user("control")
     assert int((await control.data.ft(alias).info())["num_docs"]) == 1

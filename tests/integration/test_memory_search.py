@@ -6,6 +6,7 @@ import pytest
 
 from appliance.core.errors import StoreAway
 from appliance.core.memory import search as searching
+from appliance.core.memory.items import Closing
 from appliance.core.memory.search import BY_WORDS, OTHER_MODEL, WITHOUT_INDEX, WITHOUT_REDIS
 from tests.indexes import Library, Meaning
 from tests.stores import Stores
@@ -72,6 +73,29 @@ async def test_what_was_erased_is_gone_at_once_though_its_document_lingers(libra
     await library.people.store.erase(library.people.ada, espresso.id, by="ada")
     assert await library.documents() == 2
     assert await library.found("espresso coffee drink") == [tea.text]
+
+
+async def test_what_holds_no_more_is_not_shown_though_its_document_lingers(library: Library) -> None:
+    [old] = await library.say("I drink espresso")
+    await library.settle()
+    await library.people.keep("I drink tea", 0.0, Closing(old.id, "contradicted"))
+    assert await library.documents() == 1
+    assert await library.found("espresso coffee drink") == []
+
+
+async def test_the_index_itself_ranks_only_ones_own(library: Library) -> None:
+    ada, bob = library.people.ada, library.people.bob
+    [mine] = await library.say("I drink espresso")
+    await library.say(*(f"I drink espresso {n}" for n in range(5)), user=bob)
+    await library.settle()
+    vector = library.meaning.vector("espresso")
+    whose = library.whose(ada)
+    found = await library.index.find(library.name(), whose, words=["espresso"], vector=vector, limit=3)
+    assert ([id_ for id_, _ in found.near], found.told) == ([mine.id], [mine.id])
+    other = await library.index.find(
+        library.name(), whose._replace(tenant="other"), words=["espresso"], vector=vector, limit=3
+    )
+    assert (other.near, other.told) == ([], [])
 
 
 async def test_types_topics_and_trust_narrow_a_search(library: Library) -> None:

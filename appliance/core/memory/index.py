@@ -93,6 +93,10 @@ class MemoryIndex:
         failures = int(found["hash_indexing_failures"])
         return Standing(int(found["num_docs"]), failures, not int(found["indexing"]))
 
+    async def documents(self) -> int:
+        """Return how many documents the index has that is searched; NoIndex when there is none."""
+        return int((await self._info(self._keys.memory_alias))["num_docs"])
+
     async def searched(self) -> IndexName:
         """Return the index that is searched; NoIndex when there is none."""
         full = str((await self._info(self._keys.memory_alias))["index_name"])

@@ -38,7 +38,7 @@ select id from ((select id from memories where id > %(after)s::uuid order by id 
 delete from memory_vectors where memory_id = any(%(ids)s::uuid[]) and model = %(model)s and vector_dims(embedding) <> %(dims)s;
 
 -- name: measured_memories
--- `unindexed`: changes that no index holds yet, and memories whose vector is still to come.
+-- `unindexed`: changes that no index holds yet.
 select (select count(*) from memories where valid_to is null) as items,
        (select count(*) from memories where indexed = '') + (select count(*) from memory_tombstones where indexed = '')
          as unindexed;
