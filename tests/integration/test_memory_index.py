@@ -17,6 +17,7 @@ from appliance.core.memory.items import Closing
 from appliance.core.memory.schema import IndexName
 from appliance.core.memory.upkeep import IndexUpkeep
 from appliance.embedded.places import Home
+from control_plane.measured import Measured
 from tests.cluster import Cluster
 from tests.indexes import Library, Meaning
 from tests.integration.test_cli_orders import Here
@@ -330,3 +331,46 @@ async def test_a_wrong_search_is_an_error_of_ours_and_no_missing_index(library: 
         await library.index.find(library.name(), library.whose(), words=[], vector=b"\0" * 16, limit=3)
     with pytest.raises(ValueError, match="no filter"):
         await library.index.find(library.name(), library.whose()._replace(tenant=""), words=["x"], vector=None, limit=3)
+
+
+async def test_a_change_nobody_indexed_is_told_to_the_primary_and_indexed_without_waiting(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing_module, "LOOK_S", 600.0)
+
+    async def due() -> bool:
+        row = await library.postgres.row("sweeps_due", epoch=0)
+        return bool(row and row["memories"])
+
+    async def done() -> bool:
+        await library.upkeep.once()
+        return not await due()
+
+    memory, _ = await library.say(*SAYINGS[:2])
+    assert await due()
+    keeping = asyncio.create_task(library.indexing.run())
+    await wait_until(done, of="an index")
+    await library.people.store.erase(library.people.ada, memory.id, by="ada")
+    assert await due()
+    await library.indexing.nudge(1)
+    await wait_until(done, of="an erasure that is indexed")
+    keeping.cancel()
+    assert await library.documents() == 1
+
+
+async def test_what_the_index_lacks_is_measured(library: Library) -> None:
+    async def told() -> list[float]:
+        text = (await measured.text()).decode()
+        names = ("nexus_memory_items", "nexus_memory_unindexed", "nexus_memory_index_drift")
+        said = dict(line.rsplit(" ", 1) for line in text.splitlines())
+        return [float(said[name]) for name in names]
+
+    control = library.as_user("control")
+    measured = Measured(control, library.postgres, library.settings("control"))
+    memory, _ = await library.say(*SAYINGS[:2])
+    assert await told() == [2, 2, 2]
+    await library.settle()
+    assert await told() == [2, 0, 0]
+    await library.admin.data.delete(library.redis.keys.memory_index(f"meaning-8:{memory.id}"))
+    assert await told() == [2, 0, 1]
+    await control.aclose()
