@@ -52,12 +52,12 @@ class Indexing:
         """Look every few seconds while this agent leads, at once when nudged; until cancelled."""
         while True:
             waits_s = LOOK_S
+            self._nudged.clear()  # before it is done: what changes meanwhile nudges again
             if self._leads():
                 try:
                     waits_s = await self.once()
                 except NexusError as error:
                     self._tell("memories_not_indexed", error)
-            self._nudged.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(waits_s):
                     await self._nudged.wait()
