@@ -42,7 +42,7 @@ class Indexing:
         self._dims, self._unfit = 0, set[str]()
         """Dimensions of the model's vectors; 0: to be asked. Memories whose vectors had others."""
         self._told = ("", "")
-        self._compared_at, self._rebuilt_at, self._drifts = monotonic(), -REBUILD_S, False
+        self._compared_at, self._rebuilt_at, self._drift = monotonic(), -REBUILD_S, 0
 
     async def nudge(self, _epoch: int) -> None:
         """Say that there are changes which no index holds yet: a sweep of the primary."""
@@ -206,11 +206,11 @@ class Indexing:
 
     async def _compare(self, documents: int, build: int) -> None:
         """Rebuild an index that is not what the rows say, seen twice: a Redis that came back with older data, say."""
-        if not self._drifts and monotonic() < self._compared_at + DRIFT_S:
+        if monotonic() < self._compared_at + DRIFT_S or (awaited := await self._rows.awaited()) is None:
             return
-        drift, before = await self._rows.living() - documents, self._drifts
-        self._compared_at, self._drifts = monotonic(), drift != 0
-        if before and drift and monotonic() > self._rebuilt_at + REBUILD_S:
-            log.warning("memory_index_drifted", drift=drift)
-            self._rebuilt_at, self._drifts = monotonic(), False
+        before, self._drift = self._drift, awaited - documents
+        self._compared_at = monotonic()
+        if before and self._drift and monotonic() > self._rebuilt_at + REBUILD_S:
+            log.warning("memory_index_drifted", drift=self._drift)
+            self._rebuilt_at, self._drift = monotonic(), 0
             await self._index.rebuild(build)

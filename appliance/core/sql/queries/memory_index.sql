@@ -23,9 +23,6 @@ select m.*, case when v.embedding is null then null else vector_send(v.embedding
 -- name: changed_memories
 select id from memories where indexed = '' limit %(limit)s;
 
--- name: living_memories_count
-select count(*) from memories where valid_to is null;
-
 -- name: known_memory_ids
 -- All ids a document may have had, after one of them; closed and erased ones among them.
 select id from ((select id from memories where id > %(after)s::uuid order by id limit %(limit)s)
