@@ -29,7 +29,7 @@ _KEEP = (
 _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
     " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
-    " hexists del ft.search ft.info ft.aliasupdate"
+    " hexists del incr ft.search ft.info ft.aliasupdate"
 )
 # Heeds no pattern of keys: who makes an index may read, and with DD delete, all that is in Redis. Never a runner.
 _INDEX = "ft._list ft.create ft.dropindex"
@@ -73,8 +73,8 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
         ),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
-            f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len incr",
-            write=[keys.memory_build],
+            f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len fcall mget incr ft.info",
+            write=[keys.memory_build, keys.memory_alias],
             read=registry,
             channels=[config],
         ),

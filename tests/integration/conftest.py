@@ -12,6 +12,7 @@ from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from tests.boxes import marked_sleep
 from tests.fakes.embedder import MODEL, FakeEmbedder
+from tests.indexes import Library
 from tests.memories import Rememberer
 from tests.stores import Stores
 
@@ -43,6 +44,14 @@ async def postgres(config: Settings) -> AsyncIterator[Postgres]:
 async def people(config: Settings, postgres: Postgres) -> Rememberer:
     """Two people who may have memories."""
     return await Rememberer(config, postgres).open()
+
+
+@pytest.fixture
+async def library(stores: Stores, config: Settings, postgres: Postgres, people: Rememberer) -> AsyncIterator[Library]:
+    """Their index."""
+    opened = await Library(stores, config, postgres, people).open()
+    yield opened
+    await opened.aclose()
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ class Indexing:
         """The index all of whose rows were seen to have vectors. To ask is dear: a row without one takes it back."""
         self._dims, self._unfit = 0, set[str]()
         """Dimensions of the model's vectors; 0: to be asked. Memories whose vectors had others."""
-        self._compared_at, self._rebuilt_at, self._drifts = monotonic(), -REBUILD_S, False
+        self._told = ("", "")
+        self._compared_at, self._rebuilt_at, self._drift = monotonic(), -REBUILD_S, 0
 
     async def nudge(self, _epoch: int) -> None:
         """Say that there are changes which no index holds yet: a sweep of the primary."""
@@ -51,15 +52,21 @@ class Indexing:
         """Look every few seconds while this agent leads, at once when nudged; until cancelled."""
         while True:
             waits_s = LOOK_S
+            self._nudged.clear()  # before it is done: what changes meanwhile nudges again
             if self._leads():
                 try:
                     waits_s = await self.once()
                 except NexusError as error:
-                    log.info("memories_not_indexed", error=str(error))
-            self._nudged.clear()
+                    self._tell("memories_not_indexed", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(waits_s):
                     await self._nudged.wait()
+
+    def _tell(self, event: str, error: NexusError) -> None:
+        """Log what stands in the way, once as long as it is the same."""
+        if self._told != (event, error.detail):
+            self._told = event, error.detail
+            log.info(event, error=str(error))
 
     async def write(self, ids: Iterable[str]) -> None:
         """Bring documents of memories that were just changed up to their rows; the primary makes up for failures."""
@@ -131,7 +138,7 @@ class Indexing:
                 self._unfit.clear()
             return IndexName(model, self._dims, build)
         except EmbedderAway as error:
-            log.info("embedder_away", error=str(error))
+            self._tell("embedder_away", error)
         known = [it for it in await self._index.wanted() if it.model == model]
         return known[-1]._replace(build=build) if known else None
 
@@ -146,7 +153,7 @@ class Indexing:
         try:
             vectors = await self._embedder.embed([text for _, text in missing])
         except EmbedderAway as error:
-            log.info("memories_without_vectors", error=str(error))
+            self._tell("memories_without_vectors", error)
             return None
         ids = [id_ for id_, _ in missing]
         await self._rows.put_vectors(target.model, list(zip(ids, vectors, strict=True)))
@@ -199,11 +206,11 @@ class Indexing:
 
     async def _compare(self, documents: int, build: int) -> None:
         """Rebuild an index that is not what the rows say, seen twice: a Redis that came back with older data, say."""
-        if not self._drifts and monotonic() < self._compared_at + DRIFT_S:
+        if monotonic() < self._compared_at + DRIFT_S or (awaited := await self._rows.awaited()) is None:
             return
-        drift, before = await self._rows.living() - documents, self._drifts
-        self._compared_at, self._drifts = monotonic(), drift != 0
-        if before and drift and monotonic() > self._rebuilt_at + REBUILD_S:
-            log.warning("memory_index_drifted", drift=drift)
-            self._rebuilt_at, self._drifts = monotonic(), False
+        before, self._drift = self._drift, awaited - documents
+        self._compared_at = monotonic()
+        if before and self._drift and monotonic() > self._rebuilt_at + REBUILD_S:
+            log.warning("memory_index_drifted", drift=self._drift)
+            self._rebuilt_at, self._drift = monotonic(), 0
             await self._index.rebuild(build)

@@ -93,6 +93,10 @@ class MemoryIndex:
         failures = int(found["hash_indexing_failures"])
         return Standing(int(found["num_docs"]), failures, not int(found["indexing"]))
 
+    async def documents(self) -> int:
+        """Return how many documents the index has that is searched; NoIndex when there is none."""
+        return int((await self._info(self._keys.memory_alias))["num_docs"])
+
     async def searched(self) -> IndexName:
         """Return the index that is searched; NoIndex when there is none."""
         full = str((await self._info(self._keys.memory_alias))["index_name"])
@@ -195,8 +199,8 @@ def _queries(whose: Whose, *, words: Sequence[str], vector: Vector | None, limit
         )
     if words:
         said = FilterExpression(f"@text|words:({'|'.join(words)})")
-        queries["told"] = FilterQuery(filter_expression=mine & said, return_fields=["version"], num_results=limit)
-        queries["told"].scorer("BM25STD").with_scores()
+        queries["told"] = FilterQuery(filter_expression=mine & said, num_results=limit)
+        queries["told"].scorer("BM25STD").no_content()
     return queries
 
 

@@ -40,9 +40,10 @@ class IndexedRows:
         rows = await self._postgres.rows("memories_to_index", model=model, ids=list(ids))
         return [Unindexed(memory_of(row), from_wire(row["vector"])) for row in rows]
 
-    async def living(self) -> int:
-        """Return how many documents there should be."""
-        return int(await self._postgres.value("living_memories_count"))
+    async def awaited(self) -> int | None:
+        """Return how many documents there should be; None while changes are on their way."""
+        counted = await self._postgres.row("measured_memories") or {}
+        return None if counted["unindexed"] else int(counted["items"])
 
     async def known_ids(self, after: str, limit: int) -> list[str]:
         """Return ids that may have had a document, in their order, after one of them."""

@@ -25,11 +25,11 @@ from appliance.core.records import User
 log = logs.get("memory")
 KNOWN_S = 2.0
 """So long the name of the index that is searched is taken to be known."""
-DEEPER = 4
+DEEPER = 2
 """Times as many are ranked as are wanted: weights move some up, and some are no longer there."""
 BY_WORDS = "Searched by words only: the embedding server does not answer."
 OTHER_MODEL = "Searched by words only: the index is still that of another embedding model."
-WITHOUT_INDEX = "Searched word by word in PostgreSQL: the index of memories is being made again."
+WITHOUT_INDEX = "Searched word by word in PostgreSQL: there is no index of memories at the moment."
 WITHOUT_REDIS = "Searched word by word in PostgreSQL: Redis does not answer."
 _SECONDS = {how: MEMORY_SEARCH_SECONDS.labels(how) for how in ("meaning", "words", "rows")}
 

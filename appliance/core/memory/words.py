@@ -40,7 +40,7 @@ def _parts(word: str) -> list[str]:
     for run in _UNSPACED.finditer(word):
         parts += [word[at : run.start()], *_pairs(run[0])]
         at = run.end()
-    return [part for part in (*parts, word[at:]) if part]
+    return [part for part in (*parts, word[at:]) if part.strip("_")]
 
 
 def _pairs(run: str) -> list[str]:

@@ -23,9 +23,6 @@ select m.*, case when v.embedding is null then null else vector_send(v.embedding
 -- name: changed_memories
 select id from memories where indexed = '' limit %(limit)s;
 
--- name: living_memories_count
-select count(*) from memories where valid_to is null;
-
 -- name: known_memory_ids
 -- All ids a document may have had, after one of them; closed and erased ones among them.
 select id from ((select id from memories where id > %(after)s::uuid order by id limit %(limit)s)
@@ -38,7 +35,7 @@ select id from ((select id from memories where id > %(after)s::uuid order by id 
 delete from memory_vectors where memory_id = any(%(ids)s::uuid[]) and model = %(model)s and vector_dims(embedding) <> %(dims)s;
 
 -- name: measured_memories
--- `unindexed`: changes that no index holds yet, and memories whose vector is still to come.
+-- `unindexed`: changes that no index holds yet.
 select (select count(*) from memories where valid_to is null) as items,
        (select count(*) from memories where indexed = '') + (select count(*) from memory_tombstones where indexed = '')
          as unindexed;
