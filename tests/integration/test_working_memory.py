@@ -15,7 +15,15 @@ from appliance.core.metrics import SESSION_SOURCES
 from appliance.core.records import TaskState, Turn
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
-from appliance.core.working_memory import Past, Session, SubAgent, Summary, WorkingMemory, read_session
+from appliance.core.working_memory import (
+    Past,
+    Session,
+    SubAgent,
+    Summary,
+    WorkingMemory,
+    read_session,
+    standing_summary,
+)
 from tests.fakes.models import FakeProvider
 from tests.stores import Stores
 from tests.talks import LONG, WINDOW, Talk, prompt_of
@@ -57,7 +65,7 @@ async def summarised(talk: Talk, summaries: Summaries, past: Past, turn: Turn) -
     making = asyncio.create_task(summaries.run())
 
     async def stands() -> Summary | None:
-        made = await talk.memory.summary(talk.conversation)
+        made = await standing_summary(talk.postgres, talk.conversation)
         session = await session_of(talk)
         return made if made.upto_turn > past.summary.upto_turn and session.summary == made else None
 
@@ -120,6 +128,27 @@ async def test_an_older_turn_or_attempt_writes_nothing(talk: Talk, older: tuple[
     await talk.memory.note_team(late, {"scout": SubAgent("running")})
     await talk.memory.remember(late, past.with_turn(late, "Too late."), agent="older", model="m")
     assert await session_of(talk) == before
+
+
+async def test_a_later_turn_counts_whatever_the_attempts_before_it(talk: Talk) -> None:
+    turn = later(await talk.ask("Where is Ulm?"), 5)
+    await talk.memory.begin(turn, Past(), agent="a", tools=())
+    await talk.memory.remember(turn, Past().with_turn(turn, "There."), agent="a", model="m")
+    await talk.memory.begin(later(msgspec.structs.replace(turn, turn_no=2), 1), Past(), agent="b", tools=())
+    assert (await session_of(talk)).owner_agent == "b"
+
+
+async def test_a_session_that_expired_while_its_turn_ran_is_whole_after_it(talk: Talk) -> None:
+    await talk.exchange("Where is Ulm?")
+    turn = await talk.ask("And Linz?")
+    past = await talk.memory.recall(turn)
+    await talk.memory.begin(turn, past, agent="a", tools=())
+    await forget(talk)
+    await talk.memory.note_team(turn, {"scout": SubAgent("running")})
+    await talk.end(turn, answer="Upstream.")
+    await talk.memory.remember(turn, past.with_turn(turn, "Upstream."), agent="a", model="m")
+    now = await talk.memory.recall(await talk.ask("And Passau?"))
+    assert (now.source, now.messages_count, len(now.messages)) == ("redis", 4, 4)
 
 
 async def patch(redis: Redis, key: str, *pairs: str) -> Any:
@@ -262,7 +291,7 @@ async def test_a_failed_summary_only_leaves_older_messages_out_and_is_made_at_a_
     await wait_until(failed, of="a failed call")
     assert not making.done()
     making.cancel()
-    assert (await talk.memory.summary(talk.conversation)).upto_turn == 0
+    assert (await standing_summary(talk.postgres, talk.conversation)).upto_turn == 0
     told = prompt_of(await talk.memory.recall(turn), "And Linz?")
     assert 3 <= len(told) < 16
     await summarised(talk, by_itself(talk, config), past, turn)
