@@ -6,6 +6,7 @@ _PATCH, _MEMORY = "appliance/core/lua/patch_session.lua", "appliance/core/workin
 _SQL, _WINDOW = "appliance/core/sql/queries/memory.sql", "appliance/core/window.py"
 _PROMPT = "agent_image/runner/turns/prompt.py"
 _SESSIONS = "tests/integration/test_working_memory.py::test_"
+_SUMMARIES = "tests/integration/test_summaries.py::test_"
 _FITS, _TOLD = "tests/unit/test_summaries.py::test_", "tests/unit/test_prompt.py::test_"
 
 MEMORY = [
@@ -29,16 +30,16 @@ MEMORY = [
           f"{_SESSIONS}a_summary_that_does_not_reach_the_messages_is_not_trusted"),
     Guard("what is in the summary is not told again", _MEMORY,
           "for it in self.recent_messages if it.turn_no > after", "for it in self.recent_messages",
-          f"{_SESSIONS}a_long_past_is_folded_into_a_summary_that_redis_and_rows_share"),
+          f"{_SUMMARIES}a_long_past_is_folded_into_a_summary_that_redis_and_rows_share"),
     Guard("a session that was lost is written whole", _MEMORY,
-          '            await self._write(turn, {"$": session})\n\n    async def _write', "            pass\n\n    async def _write",
+          'if not await self._write(turn, {f"', 'if await self._write(turn, {f"',
           f"{_SESSIONS}a_session_that_expired_while_its_turn_ran_is_whole_after_it"),
     Guard("an older summary never replaces a newer one", _SQL,
           " where s.upto_turn < excluded.upto_turn;", " where true;",
-          f"{_SESSIONS}an_older_summary_never_replaces_a_newer_one"),
+          f"{_SUMMARIES}an_older_summary_never_replaces_a_newer_one"),
     Guard("a deleted conversation gets no summary", _SQL,
           " where id = %(conversation)s and deleted_at is null\n", " where id = %(conversation)s\n",
-          f"{_SESSIONS}a_deleted_conversation_gets_no_summary"),
+          f"{_SUMMARIES}a_deleted_conversation_gets_no_summary"),
     Guard("prompts are bounded by tokens", _WINDOW,
           ") >= 0:", ") is not None:", f"{_FITS}nothing_goes_past_a_message_larger_than_the_window"),
     Guard("what is quoted stays quoted", _PROMPT,
