@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from agent_image.runner.llm import build_router
+from agent_image.runner.turns.prompt import Window
 from agent_image.runner.turns.summaries import Summaries
 from appliance.core.records import Turn
 from appliance.core.working_memory import Past, Summary, standing_summary
@@ -42,7 +43,7 @@ async def summarised(talk: Talk, summaries: Summaries, past: Past, turn: Turn) -
 def by_itself(talk: Talk, **models: str) -> Summaries:
     """Summaries of the models these settings name; without any, of what is too weak for them."""
     router = build_router(talk.config.model_copy(update=models or {"model_url": NOBODY, "model_name": "bundled/x"}))
-    return Summaries(talk.memory, router, window=WINDOW, at=0.5)
+    return Summaries(talk.memory, router, window=Window(WINDOW, 1024), at=0.5)
 
 
 async def test_a_long_past_is_folded_into_a_summary_that_redis_and_rows_share(talk: Talk) -> None:
