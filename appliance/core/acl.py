@@ -65,9 +65,10 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             read=registry,
             channels=[agent, abort, task],
         ),
+        # The JSON module asks for the right to write what it reads.
         "control": _allow(
-            f"{_SEE_REGISTRY} info publish ft.info {_VECTORS}",
-            write=[*vectors, keys.memory_alias],
+            f"{_SEE_REGISTRY} info publish json.get ft.info {_VECTORS}",
+            write=[*vectors, keys.session("*"), keys.memory_alias],
             read=registry,
             channels=[config],
         ),

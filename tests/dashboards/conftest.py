@@ -16,8 +16,8 @@ import pytest
 from appliance.embedded.prometheus import RULES, SOURCES, configuration
 from tests.client import Client, follow_to_the_end
 from tests.cluster import Cluster, running_cluster
-from tests.ports import free_port
 from tests.fakes.embedder import FakeEmbedder
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 TEST_WITHIN_S = 300
