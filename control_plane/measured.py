@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from appliance.core import logs
 from appliance.core import metrics as m
 from appliance.core.errors import NexusError
+from appliance.core.memory.promotions import Promotions
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import ClusterView
 from appliance.core.redis import Redis
@@ -33,6 +34,7 @@ class Measured:
     def __init__(self, redis: Redis, postgres: Postgres, settings: Settings) -> None:
         self._registry, self._redis, self._postgres = Registry(redis), redis, postgres
         self._settings = settings
+        self._promotions = Promotions(postgres, delay_s=settings.cluster_memory_promotion_delay)
         self._under_way: dict[str, asyncio.Task[list[Metric] | None]] = {}
 
     async def text(self) -> bytes:
@@ -62,7 +64,8 @@ class Measured:
         postgres = self._postgres
         pending, failovers = await postgres.rows("measured_pending"), await postgres.rows("measured_failovers")
         newest, counted = await postgres.row("measured_newest_failover"), await postgres.row("measured_work")
-        return work(pending, counted or {}) + elections(failovers, newest)
+        lag = m.MEMORY_LAG.of(await self._promotions.lag_s())
+        return [*work(pending, counted or {}), *elections(failovers, newest), lag]
 
     async def _database(self) -> list[Metric]:
         postgres = self._postgres

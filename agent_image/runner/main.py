@@ -21,6 +21,7 @@ from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
+from agent_image.runner.memory.wiring import Memories
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
 from agent_image.runner.multi.plan import Limits
@@ -83,8 +84,9 @@ class Runner:
         self._postgres = Postgres(config, application=f"runner {agent}")
         self._events = ConversationEvents(self._redis)
         self._ledger = TaskLedger(
-            self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued
-        )
+            self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued,
+            promote_after_s=config.cluster_memory_promotion_delay,
+        )  # fmt: skip
         self._router = build_router(config)
         self._mcp = McpServers(config.mcp_servers, timeout_s=config.tool_timeout)
         self._hub = Hub(self._redis, self._events, boot)
@@ -99,6 +101,7 @@ class Runner:
         parts = self._parts(boot, isolation)
         kinds.provide(sub_agent.KIND, SubAgent(agent, parts.asking))
         self._summaries = parts.summaries
+        self._memories = Memories(config, self._redis, self._postgres, self._router, self._tasks.board)
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
@@ -107,7 +110,7 @@ class Runner:
         asker = Asker(self._approvals, announcer, boot)
         sweeps = {
             "schedules": Firer(self._schedules, boot, announcer.waits).fire_due,
-            "expired": asker.expire, "unasked": asker.ask_again,
+            "expired": asker.expire, "unasked": asker.ask_again, "promotions": self._memories.promoter.publish_due,
         }  # fmt: skip
         election = Election(self._redis, self._postgres)
         self._reign = Reign(
@@ -195,6 +198,7 @@ class Runner:
             await serving
             for loop in loops:
                 loop.cancel()
+        await self._memories.aclose()
         await self._router.aclose()
         await self._postgres.aclose()
         await self._redis.aclose()

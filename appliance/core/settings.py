@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     """Seconds a conversation's working memory stays in Redis after its last use."""
     cluster_summary_at: float = Field(default=0.5, gt=0, le=0.9)
     """Share of the model's window that a conversation's messages may take before the older ones are summarised."""
+    cluster_memory_promotion_delay: int = Field(default=300, ge=1)
+    """Seconds a conversation rests before what was said in it is read for memories."""
+    memory_extraction: Literal["auto", "model", "rules"] = "auto"
+    """Who reads conversations for memories: rules, or a model (`auto`: unless it is the bundled one)."""
     cluster_terminal: bool = False
     """`on` lets agents run shell commands, each approved, each in a box of its own; refused where none can be made."""
     cluster_secret: SecretStr = SecretStr("")

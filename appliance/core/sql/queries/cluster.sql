@@ -48,7 +48,11 @@ select (select epoch from cluster_epoch where id = 1) = %(epoch)s as in_force,
                and t.state_at < now() - interval '1 second') as unannounced,
        exists(select 1 from living_schedules s where s.next_at <= now()
                and not exists(select 1 from tasks t where t.id = s.last_task
-                               and t.state in ('queued', 'running', 'waiting'))) as schedules;
+                               and t.state in ('queued', 'running', 'waiting'))) as schedules,
+       exists(select 1 from conversations c
+               where c.idle_since <= clock_timestamp() - make_interval(secs => %(promote_after_s)s) and c.deleted_at is null
+                 and not exists(select 1 from tasks p
+                                 where p.idem_key = 'promote:' || c.id || ':' || c.promoted_turn + 1)) as promotions;
 
 -- name: sweep_dead
 select sweep_dead(%(epoch)s, %(boot)s);
