@@ -57,7 +57,6 @@ class Promoter:
             except Overloaded:  # of this person so much waits already; others are not held up
                 log.info("promotion_postponed", user=user.id, ranges=len(wanted))
                 continue
-            failpoints.reach("after_promotion_published")
             log.info("promotion_published", epoch=epoch, user=user.id, ranges=len(wanted))
 
 
@@ -82,7 +81,6 @@ class Promoting:
         if said is None:
             return {"outcome": DELETED}
         items, how = await self._items(said, it.conversation, task)
-        failpoints.reach("before_promotion_kept")
         stamp = Promoted(it.conversation, it.from_turn, it.to_turn, how, task.id)
         kept = await self._remembering.keep(user, items, stamp)
         failpoints.reach("after_promotion_kept")
