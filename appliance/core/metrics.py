@@ -136,9 +136,10 @@ for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
 for _state in ("done", "failed"):
     TOOL_CALLS.labels("spawn_sub_agent", _state)
-TASKS_PUBLISHED.labels("sub_agent")
-for _state in ("done", "dead", "cancelled"):
-    TASKS_ENDED.labels("sub_agent", _state)
+for _kind in ("sub_agent", "promote"):
+    TASKS_PUBLISHED.labels(_kind)
+    for _state in ("done", "dead", "cancelled"):
+        TASKS_ENDED.labels(_kind, _state)
 
 # The gateway --------------------------------------------------------------------------------------------------------
 GATEWAY_UP = Gauge("nexus_gateway_up", "1 when nginx answers.", registry=GATEWAY)
@@ -196,6 +197,7 @@ TASKS_DEAD = Reading("nexus_tasks_dead", "Dead letters.")
 FAILOVERS = Reading("nexus_failover_total", "Elections by what spoke against the old primary.", ("kind",))
 FAILOVER_AT = Reading("nexus_failover_timestamp_seconds", "When the newest primary was elected.", ("primary", "kind"))
 FAILOVER_PART = Reading("nexus_failover_part_seconds", "Parts of the newest failover.", ("part",))
+MEMORY_LAG = Reading("nexus_memory_promotion_lag", "Seconds the oldest conversation that is due waits to be read.")
 
 # The stores ---------------------------------------------------------------------------------------------------------
 REDIS_UP = Reading("nexus_redis_up", "1 when Redis answers.")

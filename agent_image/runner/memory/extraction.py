@@ -16,6 +16,8 @@ import msgspec
 from appliance.core.memory.items import Kind, Trust
 from appliance.core.memory.language import language_of
 
+MOST_CHARS = 100_000
+"""Characters of a message that are read."""
 LONGEST, SHORTEST = 400, 6
 """Characters of a sentence that is looked at."""
 MOST = 50
@@ -37,9 +39,16 @@ class Found(msgspec.Struct, frozen=True):
 
 def extract(message: str, trust: Trust = "user") -> tuple[Found, ...]:
     """Return what a message tells, in its order."""
-    plain = _without_orders(_QUOTED.sub(" ", _CODE.sub("\n", message)), trust)
+    plain = readable(message, trust)
     found = (item for sentence in _sentences(plain) if (item := _item(sentence, trust)) is not None)
     return tuple(item for item, _ in zip(found, range(MOST), strict=False))
+
+
+def readable(message: str, trust: Trust = "user") -> str:
+    """Return what of a message is its author's own and tells something: no code, no quotations, no command."""
+    if message.lstrip().startswith("/"):
+        return ""
+    return _without_orders(_QUOTED.sub(" ", _CODE.sub("\n", message[:MOST_CHARS])), trust)
 
 
 def instructs(text: str, trust: Trust) -> bool:

@@ -220,7 +220,8 @@ def _values(pair: _Pair) -> Verdict | None:
         if not (new and old) and (pair.changed or pair.common & CHOSEN):
             return Verdict("contradicts", f"another {' and '.join(sorted(clash))}")
         return Verdict("different", "something else of the same kind")
-    if pair.common & OPEN and not (pair.clash(TIMES) and not (new and old)):
+    owned = "!have" in pair.new.marks & pair.old.marks  # of what one has, one may have several
+    if pair.common & OPEN and not owned and not (pair.clash(TIMES) and not (new and old)):
         return Verdict("contradicts", f"another {_said(pair.common & OPEN)}")
     if len(new) == len(old) == 1 and (pair.changed or "prefer" in pair.common) and _said_of(pair.common):
         return Verdict("contradicts", f"{_said(new)} instead of {_said(old)}")

@@ -57,7 +57,7 @@ def words_of(code: str) -> Words:
 
 
 def _meanings(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for mark in ("about", "not", "hate", "stopped", "now", "rather", "is", "and", "from", "past"):
+    for mark in ("about", "not", "hate", "stopped", "now", "rather", "is", "have", "and", "from", "past"):
         yield f"!{mark}", raw[mark]
     yield from raw["concepts"].items()
     for kind, values in raw["kinds"].items():
