@@ -125,6 +125,12 @@ TASKS = dashboard(
             "skipped: runs that were missed and wanted no late one.",
         ),
         graph("Calls of tools", {"{{tool}} {{state}}": _rate("nexus_tool_calls_total", "tool, state")}, "ops"),
+        graph(
+            "What was said before",
+            {"{{source}}": _rate("nexus_session_sources_total", "source")},
+            "ops",
+            "Where turns read it. redis: the session; rows: PostgreSQL, when the session expired or was lost.",
+        ),
         graph("Waiting by priority", {"{{priority}}": "sum by (priority) (nexus_tasks_pending)"}, stacked=True),
         graph("Oldest waiting", {"{{priority}}": "max by (priority) (nexus_tasks_oldest_seconds)"}, "s"),
         graph("Running and dead", {"running": "sum(nexus_tasks_running)", "dead": "sum(nexus_tasks_dead)"}),

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 
-from agent_image.runner.tasks.board import Board
+from agent_image.runner.tasks.board import Board, share_of
 from agent_image.runner.tasks.teller import Teller
 from appliance.core.records import Ended, User
 from appliance.core.redis import Redis
@@ -26,7 +26,7 @@ class Boarded(Generic[AnyCluster]):
     def __init__(self, cluster: AnyCluster, redis: Redis, slots: int, agents: int) -> None:
         self.cluster = cluster
         self.redis = redis
-        self._share = slots * agents
+        self._share = share_of(slots * agents)
         self.batches = TaskBatches(cluster.postgres, timeout_s=60, max_queued=1_000_000)
         self._stream = TaskStream(redis)
         self._generation = ""

@@ -7,6 +7,7 @@ import pytest
 
 from tests.client import Client
 from tests.cluster import Cluster
+from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.models import FakeProvider
 from tests.stores import Stores
 
@@ -44,9 +45,16 @@ async def provider() -> AsyncIterator[FakeProvider]:
 
 
 @pytest.fixture(scope="session")
-async def cluster(stores: Stores, provider: FakeProvider) -> AsyncIterator[Cluster]:
+async def embedder() -> AsyncIterator[FakeEmbedder]:
+    """An embedding server for the whole session, whose vectors are made of words."""
+    async with FakeEmbedder() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def cluster(stores: Stores, provider: FakeProvider, embedder: FakeEmbedder) -> AsyncIterator[Cluster]:
     """Three agents behind a gateway; a test that breaks one starts it again before it ends."""
-    running = Cluster(stores, provider, MODEL_SILENCE_TIMEOUT="3", MODEL_MAX_CHARS="5000")
+    running = Cluster(stores, provider, **embedder.environment(), MODEL_SILENCE_TIMEOUT="3", MODEL_MAX_CHARS="5000")
     try:
         await running.start(3)
         await running.start_control_plane()

@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
 from appliance.core.acl import RedisUser
-from appliance.core.postgres import migrate, wait_until_answering
+from appliance.core.migrations import migrate
+from appliance.core.postgres import wait_until_answering
 from appliance.core.settings import Settings, load
 from appliance.embedded import postgres, redis
 from appliance.embedded.places import Home
@@ -40,6 +40,7 @@ class Stores:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.databases: list[str] = []
         """Those that tests were given for themselves, copies of one that is migrated once."""
+        self._copying = asyncio.Lock()
 
     async def start(self) -> None:
         """Start both and apply the migrations."""
@@ -76,28 +77,32 @@ class Stores:
             self.processes[name].wait()
 
     async def with_own_database(self, **more: Any) -> Settings:
-        """Return settings with a database that no agent of this session reads."""
-        address, name = urlsplit(self.urls["postgres_url"]), f"t{secrets.token_hex(4)}"
-        if not self.databases:
-            await asyncio.to_thread(self._maintain, f"create database {_TEMPLATE} owner nexus")
-            await migrate(self.settings(postgres_url=urlunsplit(address._replace(path=f"/{_TEMPLATE}"))), "pre")
-        await asyncio.to_thread(self._maintain, f"create database {name} owner nexus template {_TEMPLATE}")
-        self.databases.append(name)
-        return self.settings(**more | {"postgres_url": urlunsplit(address._replace(path=f"/{name}"))})
+        """Return settings with a database that no agent of this session reads: a copy of one that is migrated."""
+        async with self._copying:
+            if not self.databases:
+                await asyncio.to_thread(self._as_superuser, f"create database {_TEMPLATE} owner nexus")
+                await asyncio.to_thread(self._as_superuser, "create extension vector", _TEMPLATE)
+                await migrate(self._settings_of(_TEMPLATE, {}), "pre")
+            name = f"t{secrets.token_hex(4)}"
+            await asyncio.to_thread(self._as_superuser, f"create database {name} owner nexus template {_TEMPLATE}")
+            self.databases.append(name)
+        return self._settings_of(name, more)
 
     def drop(self, databases: Sequence[str]) -> None:
         """Remove databases whose test has ended; what somebody still holds on to goes with the session."""
         for name in databases:
             with contextlib.suppress(psycopg.OperationalError):
-                self._maintain(f"drop database {name} with (force)")
+                self._as_superuser(f"drop database {name} with (force)")
 
-    def _maintain(self, statement: str) -> None:
-        """Do what only PostgreSQL's superuser may."""
-        address = urlsplit(self.urls["postgres_url"])
-        maintenance = address._replace(netloc=address.netloc.replace("nexus@", "postgres@"), path="/postgres")
+    def _as_superuser(self, statement: str, database: str = "postgres") -> None:
+        url = self.urls["postgres_url"].replace("nexus@", "postgres@").removesuffix("nexus") + database
         password = read_secret(self.home.secrets, "postgres_password")
-        with psycopg.connect(urlunsplit(maintenance), password=password, autocommit=True) as connection:
+        with psycopg.connect(url, password=password, autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def _settings_of(self, database: str, more: dict[str, Any]) -> Settings:
+        url = self.urls["postgres_url"].removesuffix("nexus") + database
+        return self.settings(**more | {"postgres_url": url})
 
     def settings(self, redis_user: RedisUser = "admin", **more: Any) -> Settings:
         """Return settings that reach these stores: as `admin`, who may do what no program may, or as one of those."""

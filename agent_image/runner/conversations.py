@@ -12,6 +12,7 @@ from agent_image.runner.commands.commands import Commands
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
 from agent_image.runner.neighbours import Neighbours
+from agent_image.runner.turns.announcer import acceptance
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import last_word
 from appliance.core import event_bus, logs
@@ -113,12 +114,9 @@ class Conversations:
         The row is committed, so a failure here loses nothing: the attempt's first event says the same.
         """
         turn = accepted.turn
-        queued = turn.state is not TaskState.RUNNING
-        data = {"turn_no": turn.turn_no, "text": turn.text, "message_id": accepted.message_id, "queued": queued}
+        first = acceptance(turn, accepted.message_id, queued=turn.state is not TaskState.RUNNING)
         try:
-            opened = await self._events.open_attempt(
-                turn.conversation_id, turn.id, 0, agent="", first=("accepted", data)
-            )
+            opened = await self._events.open_attempt(turn.conversation_id, turn.id, 0, agent="", first=first)
             return opened.cursor
         except StaleAttempt:  # another agent was faster to begin than this one to tell
             return await self._start_of(turn.conversation_id, turn.id)

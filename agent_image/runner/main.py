@@ -20,7 +20,7 @@ from agent_image.runner.cut_off import CutOff
 from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
-from agent_image.runner.llm import build_router
+from agent_image.runner.llm import build_router, is_weak
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
 from agent_image.runner.multi.plan import Limits
@@ -44,7 +44,9 @@ from agent_image.runner.tools.web_fetch import fetcher
 from agent_image.runner.turns.announcer import Announcer
 from agent_image.runner.turns.asker import Asker
 from agent_image.runner.turns.intake import Intake
+from agent_image.runner.turns.prompt import Window
 from agent_image.runner.turns.rounds import Asking
+from agent_image.runner.turns.summaries import Summaries
 from agent_image.runner.turns.turn import Parts
 from agent_image.shared_page import SharedPage
 from appliance.core import logs, settings
@@ -96,6 +98,7 @@ class Runner:
         self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
         parts = self._parts(boot, isolation)
         kinds.provide(sub_agent.KIND, SubAgent(agent, parts.asking))
+        self._summaries = parts.summaries
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
@@ -103,7 +106,8 @@ class Runner:
         announcer = Announcer(self._ledger, self._approvals, self._events, agent)
         asker = Asker(self._approvals, announcer, boot)
         sweeps = {
-            "schedules": Firer(self._schedules, boot).fire_due, "expired": asker.expire, "unasked": asker.ask_again,
+            "schedules": Firer(self._schedules, boot, announcer.waits).fire_due,
+            "expired": asker.expire, "unasked": asker.ask_again,
         }  # fmt: skip
         election = Election(self._redis, self._postgres)
         self._reign = Reign(
@@ -120,15 +124,25 @@ class Runner:
         asking = Asking(
             boot=boot, ledger=self._ledger, router=self._router, max_tokens=config.model_max_tokens, tools=tools
         )
-        memory = WorkingMemory(self._redis, self._postgres, ttl_s=config.cluster_working_memory_ttl)
+        window, memory = self._memory()
+        summaries = Summaries(memory, self._router, window=window.tokens, at=config.cluster_summary_at)
         team = Team(
             board=self._tasks.board, batches=self._tasks.batches, ledger=self._ledger,
             limits=Limits(config.multi_max_tokens, config.multi_max_seconds),
         )  # fmt: skip
         return Parts(
             agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
-            approvals=self._approvals, team=team, isolation=isolation, commands=self._commands,
+            summaries=summaries, window=window, approvals=self._approvals, team=team, isolation=isolation,
+            commands=self._commands,
         )  # fmt: skip
+
+    def _memory(self) -> tuple[Window, WorkingMemory]:
+        """Return how much models can be told, and what of conversations is at hand."""
+        config = self._config
+        told_of_tools = not all(map(is_weak, config.model_names()))
+        window = Window(config.context_tokens(), config.model_max_tokens, told_of_tools)
+        ttl_s = config.cluster_working_memory_ttl
+        return window, WorkingMemory(self._redis, self._postgres, ttl_s=ttl_s, window=window.tokens)
 
     def _toolbox(self) -> Toolbox:
         """Return the tools of this runner: its own, and those that modules, packages and MCP servers bring."""
@@ -169,6 +183,7 @@ class Runner:
                     "cut off": self._cut_off.run(),
                     "reign": self._reign.run(),
                     "mcp": self._mcp.run(),
+                    "summaries": self._summaries.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")

@@ -12,7 +12,8 @@ retrying            reason, delay_s: this try failed, another one follows
 plan                goal, note, children: a `/multi` turn's sub-agents, each with id, role, goal, after, on_failure and
                     how it stands; the note says who planned it, its limits, and which of them ended it
 child               one of them anew: state, agent, seconds, tokens, text, reason, earlier (tries that failed for good)
-limit               note: a limit is used up; nothing more is begun, what runs is cancelled
+limit               note, as it is now: a limit is used up, nothing more is begun and what runs is cancelled; or the
+                    next sub-agents wait until fewer tasks of this person do, or wait no more
 tool                no, name, input, state, agent, text, seconds: a call of a tool, anew each time it stands differently
 question            id, tool, input, about, choices, expires_at: the turn waits for its user's choice
 answered            question, answer: and goes on

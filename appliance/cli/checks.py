@@ -13,13 +13,15 @@ from appliance.cli.failures import sentence_of
 from appliance.cli.patient import Check, Finding, Mark, Patient
 from appliance.cli.pause import words_of
 from appliance.cli.status import UNSUPERVISED
-from appliance.core.errors import NexusError, SettingsError, StoreUnfit
+from appliance.core.embeddings import HttpEmbedder, floats
+from appliance.core.errors import EmbedderAway, NexusError, SettingsError, StoreUnfit
 from appliance.core.orders import AutomaticFailover
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings, worst_cases
 from appliance.embedded.config import GATEWAY_PORT, is_free
+from appliance.embedded.embedder import NAME
 from appliance.embedded.places import Home
 from appliance.embedded.processes import holder_of_port
 
@@ -90,6 +92,24 @@ async def model(patient: Patient) -> list[Finding]:
     mark: Mark = "good" if answer.status_code == 200 else "bad"
     advice = "" if mark == "good" else patient.logs("model")
     return [Finding("model", mark, f"{url} answers {answer.status_code}", advice)]
+
+
+async def embedder(patient: Patient) -> list[Finding]:
+    """Does the embedding server turn a text into a vector?"""
+    if NAME in patient.services and (dead := patient.why_dead(NAME)):
+        return [dead]
+    chosen = patient.settings
+    client = HttpEmbedder(chosen)
+    try:
+        [vector] = await client.embed(["Where is the doctor?"], query=True)
+    except EmbedderAway as error:
+        own = NAME not in patient.services
+        mend = "start it, or forget it: EMBEDDING_URL= EMBEDDING_MODEL= make up" if own else patient.logs(NAME)
+        return [Finding(NAME, "bad", f"{error.detail} Memories are found by words only.", mend)]
+    finally:
+        await client.aclose()
+    said = f"{chosen.embedding_model} at {chosen.embedding_url}, {len(floats(vector))} dimensions"
+    return [Finding(NAME, "good", said)]
 
 
 async def agents(patient: Patient) -> list[Finding]:
@@ -263,5 +283,6 @@ async def secrets(patient: Patient) -> list[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    process_manager, settings, disk, secrets, postgresql, redis, clock, failover, model, agents, control_plane, gateway,
+    process_manager, settings, disk, secrets, postgresql, redis, clock, failover, model, embedder, agents,
+    control_plane, gateway,
 )  # fmt: skip

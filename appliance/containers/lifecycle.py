@@ -16,7 +16,8 @@ from appliance.containers.places import APT_CONF, Staged
 from appliance.containers.running import containers, log_tail, services, settings_of
 from appliance.core.desired_fleet import Desired, DesiredFleet, Wish
 from appliance.core.errors import CannotStart, StoreAway
-from appliance.core.postgres import Postgres, migrate, wait_until_answering
+from appliance.core.migrations import migrate
+from appliance.core.postgres import Postgres, wait_until_answering
 from appliance.core.records import Status
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry

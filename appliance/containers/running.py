@@ -105,7 +105,8 @@ def settings_of(home: Home, config: Config) -> Settings:
         "redis_url": f"redis://{reach('redis', 6379)}",
         "postgres_url": f"postgresql://nexus@{reach('postgres', 5432)}/nexus",
     }
-    shared = shared_settings(config, f"http://{reach('model', 8080)}/v1", stores)
+    model, embedder = (f"http://{reach(name, 8080)}/v1" for name in ("model", "embedder"))
+    shared = shared_settings(config, model, embedder, stores)
     host, _, port = reach("control-plane", 8081).partition(":")
     control = {"control_plane_host": host, "control_plane_port": port}
     return load("operator", **shared | secrets_of(home, config) | control | {"public_url": config.url})

@@ -30,6 +30,7 @@ _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
     " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
 )
+_VECTORS = "mget set unlink"
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.
 _MEASURE = "info xlen xinfo|groups xinfo|consumers slowlog|get slowlog|len"
 
@@ -44,7 +45,7 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     registry = (keys.generation, keys.epoch, keys.primary, keys.released, keys.agents, keys.agent("*"), keys.boot("*"))
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
-    tasks = (keys.tasks("*"),)
+    tasks, vectors = (keys.tasks("*"),), (keys.embedding("*", "*"),)
     agent, health, abort, config, task = (
         keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
     )
@@ -55,12 +56,12 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             channels=[agent, health, config],
         ),
         "runner": _allow(
-            f"{_SEE_REGISTRY} {_HINTS} {_RUN}",
-            write=[*conversations, *tasks],
+            f"{_SEE_REGISTRY} {_HINTS} {_RUN} {_VECTORS}",
+            write=[*conversations, *tasks, *vectors],
             read=registry,
             channels=[agent, abort, task],
         ),
-        "control": _allow(f"{_SEE_REGISTRY} info publish", read=registry, channels=[config]),
+        "control": _allow(f"{_SEE_REGISTRY} info publish {_VECTORS}", write=vectors, read=registry, channels=[config]),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
             f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len", read=registry, channels=[config]

@@ -21,6 +21,8 @@ NexusError
 ├── CannotStart             the appliance cannot run here: the detail says what mends it
 ├── SettingsError           refused at start, with what to change
 │   └── StoreUnfit          a store's version or modules do not serve
+├── EmbedderAway 503        texts cannot be turned into vectors now: catch this for "search by words, make it up later"
+│   └── EmbedderRefused     it rejects this request; asking again would not help
 └── ModelError 502          a model call failed: catch this for "fall back"
     ├── ModelAway           it cannot be reached
     ├── ModelBusy           it said 429 or 503
@@ -158,6 +160,19 @@ class SettingsError(NexusError):
 
 class StoreUnfit(SettingsError):
     """A store's version or modules do not serve Nexus."""
+
+
+class EmbedderAway(NexusError):
+    """The embedding server gives no usable answer; search goes by words meanwhile, try again in a moment."""
+
+    status = 503
+    retryable = True
+
+
+class EmbedderRefused(EmbedderAway):
+    """The embedding server rejects this request; EMBEDDING_URL, EMBEDDING_MODEL or EMBEDDING_API_KEY may be wrong."""
+
+    retryable = False
 
 
 class ModelError(NexusError):

@@ -79,6 +79,10 @@ class Keys:
         """JSON: working memory of a conversation."""
         return f"{self.prefix}session:{conversation}"
 
+    def embedding(self, model: str, digest: str) -> str:
+        """Bytes of float32: the vector of one text, by the SHA-256 of what the model was sent."""
+        return f"{self.prefix}embedding:{model}:{digest}"
+
     def tasks(self, priority: str) -> str:
         """Stream of one priority: entries tell that a row waits for an agent."""
         return f"{self.prefix}tasks:{priority}"

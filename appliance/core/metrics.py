@@ -91,14 +91,32 @@ MODEL_FALLBACKS = Counter(
 )
 MODEL_TOKENS = Counter("nexus_model_tokens_total", "Tokens as the provider counts.", ["model", "kind"], registry=AGENT)
 MODEL_PAUSED = Gauge("nexus_model_paused", "1 while a model is left alone after failures.", ["model"], registry=AGENT)
+EMBEDDING_REQUESTS = Counter(
+    "nexus_embedding_requests_total", "Requests to the embedder by outcome: done, failed, refused.", ["outcome"],
+    registry=AGENT,
+)  # fmt: skip
+EMBEDDING_SECONDS = Histogram(
+    "nexus_embedding_seconds", "One request to the embedder.", buckets=_SECONDS, registry=AGENT
+)
+EMBEDDING_CACHE = Counter(
+    "nexus_embedding_cache_total", "Texts whose vector was known already: hit or miss.", ["outcome"], registry=AGENT
+)
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
+SESSION_SOURCES = Counter(
+    "nexus_session_sources_total", "Where turns read what was said before them: redis, or rows when it did not know.",
+    ["source"], registry=AGENT,
+)  # fmt: skip
 OPEN_STREAMS = Gauge("nexus_open_streams", "Clients that follow a conversation on this agent.", registry=AGENT)
 
 # Known from the start, so that the first one counts as an increase and not as a beginning.
 for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
+for _source in ("redis", "rows"):
+    SESSION_SOURCES.labels(_source)
 for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
+for _outcome in ("done", "failed", "refused"):
+    EMBEDDING_REQUESTS.labels(_outcome)
 for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
 for _state in ("done", "failed"):
@@ -178,6 +196,7 @@ REDIS_LOOKUPS = Reading("nexus_redis_lookups_total", "Keys looked up.", ("outcom
 REDIS_GONE = Reading("nexus_redis_keys_gone_total", "Keys that went by themselves.", ("why",))
 REDIS_NETWORK = Reading("nexus_redis_network_bytes_total", "Bytes over the network.", ("direction",))
 REDIS_KEYS = Reading("nexus_redis_keys", "Keys.")
+EMBEDDER_UP = Reading("nexus_embedder_up", "1 when the embedder answers.")
 POSTGRES_UP = Reading("nexus_postgresql_up", "1 when PostgreSQL answers.")
 POSTGRES_CONNECTIONS = Reading("nexus_postgresql_connections", "Connections by state.", ("state",))
 POSTGRES_CONNECTIONS_MAX = Reading("nexus_postgresql_connections_max", "max_connections.")

@@ -1,18 +1,17 @@
-"""PostgreSQL: one pool a process, named statements from .sql files, migrations under an advisory lock.
+"""PostgreSQL: one pool a process, named statements from .sql files.
 
 Statements are autocommit unless a transaction is opened: accept, claim, commit, release and elect are one round trip
 each, so that no client can stop while it holds a lock (PROTOCOLS 6.2).
 """
 
 import asyncio
-import hashlib
 import re
 import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import psycopg
@@ -27,11 +26,9 @@ from appliance.core.settings import Settings
 set_json_dumps(msgspec.json.encode)
 set_json_loads(msgspec.json.decode)
 Row = dict[str, Any]
-Phase = Literal["pre", "post"]
 
 WAIT_FOR_CONNECTION_S = 2.0
 """Less than the gateway's 3 s: the agent says itself that PostgreSQL is away, before it is taken for a frozen one."""
-_MIGRATION_LOCK = 0x6E657875  # "nexu"
 _OLDEST = 16
 _REFUSALS = {"NX400": BadInput, "NX404": NotFound, "NX409": Conflict, "NX429": Overloaded, "NXEPO": StaleEpoch}
 _TROUBLES = {
@@ -225,26 +222,6 @@ async def _readable(descriptor: int, within_s: float) -> bool:
     return True
 
 
-async def migrate(settings: Settings, phase: Phase) -> list[str]:
-    """Apply the migrations of one phase that are not applied yet and return their names.
-
-    `NNNN_pre_*.sql` is safe before new code runs, `NNNN_post_*.sql` after it. Several programs may call this at once.
-
-    Raises:
-        StoreUnfit: the server is too old, or an applied file was changed afterwards.
-        StoreAway: PostgreSQL does not answer.
-    """
-    try:
-        async with await psycopg.AsyncConnection.connect(
-            settings.postgres_url, **(connection_options(settings, "migrate") | {"options": ""})
-        ) as connection:
-            check_version(connection.info.server_version)
-            await connection.execute("select pg_advisory_lock(%s)", [_MIGRATION_LOCK])
-            return [name for name in _migrations(phase) if await _apply(connection, name)]
-    except psycopg.OperationalError as error:
-        raise StoreAway("PostgreSQL does not answer", cause=type(error).__name__) from error
-
-
 def check_version(server_version: int) -> str:
     """Return one sentence about what was found.
 
@@ -255,29 +232,6 @@ def check_version(server_version: int) -> str:
     if major < _OLDEST:
         raise StoreUnfit(f"PostgreSQL {major} was found; {_OLDEST} or newer is needed")
     return f"PostgreSQL {major}.{server_version % 10000}"
-
-
-def _migrations(phase: Phase) -> list[str]:
-    folder = files("appliance.core") / "sql" / "migrations"
-    return sorted(entry.name for entry in folder.iterdir() if f"_{phase}_" in entry.name)
-
-
-async def _apply(connection: psycopg.AsyncConnection[Row], name: str) -> bool:
-    text = (files("appliance.core") / "sql" / "migrations" / name).read_text()
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    async with connection.transaction():
-        await connection.execute(
-            "create table if not exists migrations("
-            "name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
-        )
-        found = await (await connection.execute("select sha256 from migrations where name = %s", [name])).fetchone()
-        if found and found["sha256"] != digest:
-            raise StoreUnfit(f"migration {name} was changed after it was applied; add a new file instead")
-        if found:
-            return False
-        await connection.execute(text.encode())
-        await connection.execute("insert into migrations(name, sha256) values (%s, %s)", [name, digest])
-    return True
 
 
 async def wait_until_answering(settings: Settings, within_s: float) -> None:

@@ -168,6 +168,8 @@ class Task(msgspec.Struct, frozen=True):
     fail_count: int = 0
     crash_count: int = 0
     trace_id: str = ""
+    edits: int = 0
+    """How often its payload was changed since it was accepted."""
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -77,6 +77,14 @@ class Firing(msgspec.Struct, frozen=True):
     skip: bool = False
 
 
+class Fired(msgspec.Struct, frozen=True):
+    """What came of an instant; if it was fired, the ids of its turn and message."""
+
+    outcome: Outcome
+    turn: str
+    message: str
+
+
 class Schedules:
     """The table of them. `time_zone` is that of people who name none."""
 
@@ -123,7 +131,7 @@ class Schedules:
         rows = await self._postgres.rows("due_schedules", limit=limit)
         return [Due(_schedule(row), row["next_at"], row["now"]) for row in rows]
 
-    async def fire(self, epoch: int, boot: str, due: Due, firing: Firing) -> Outcome:
+    async def fire(self, epoch: int, boot: str, due: Due, firing: Firing) -> Fired:
         """Make the turn of one due instant and move the schedule on, in one transaction, as the primary of `epoch`.
 
         Raises:
@@ -131,15 +139,16 @@ class Schedules:
         """
         payload: dict[str, Any] = {} if firing.answer is None else {"answer": firing.answer}
         meta = {"schedule": due.schedule.no, "note": firing.note}
+        turn, message = str(uuid4()), str(uuid4())
         outcome: Outcome | None = await self._postgres.value(
             "fire_schedule",
             epoch=epoch, boot=boot, schedule=due.schedule.id, due=due.at, next_at=firing.next_at, skip=firing.skip,
-            task=uuid4(), message=uuid4(), text=firing.message, role=firing.role, payload=Jsonb(payload),
+            task=turn, message=message, text=firing.message, role=firing.role, payload=Jsonb(payload),
             meta=Jsonb(meta),
         )  # fmt: skip
         if outcome is None:
             raise StaleEpoch(epoch=epoch)
-        return outcome
+        return Fired(outcome, turn, message)
 
 
 def uuid_of(text: str) -> str:

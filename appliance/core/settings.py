@@ -37,6 +37,10 @@ _SOLE_SURVIVOR_S = 0.5
 
 
 KEY_PREFIX = "nexus:"
+BUNDLED_EMBEDDER = "multilingual-e5-small"
+_WINDOW = 8192
+_WINDOWS = {"bundled/": 2048, "ollama/": 4096, "claude/": 200_000}
+"""Tokens of a model's window by how its name begins, where nobody says: what servers give a call by default."""
 
 
 class Bound(NamedTuple):
@@ -116,6 +120,8 @@ class Settings(BaseSettings):
     """Seconds an agent that is asked to end (SIGTERM) lets its turns go on before it hands them to the others."""
     cluster_working_memory_ttl: int = Field(default=3600, ge=60)
     """Seconds a conversation's working memory stays in Redis after its last use."""
+    cluster_summary_at: float = Field(default=0.5, gt=0, le=0.9)
+    """Share of the model's window that a conversation's messages may take before the older ones are summarised."""
     cluster_terminal: bool = False
     """`on` lets agents run shell commands, each approved, each in a box of its own; refused where none can be made."""
     cluster_secret: SecretStr = SecretStr("")
@@ -182,8 +188,23 @@ class Settings(BaseSettings):
     """Seconds one turn may take in all."""
     model_max_tokens: int = Field(default=1024, ge=1)
     """Tokens one answer may have."""
+    model_context_tokens: int = Field(default=0, ge=0)
+    """Tokens of the model's window; 0 takes what is known: bundled 2048, Ollama 4096, Claude 200000, others 8192."""
     model_max_chars: int = Field(default=200_000, ge=1000)
     """Characters after which an endless answer is cut."""
+
+    embedding_url: str = ""
+    """OpenAI-compatible base URL (ending in /v1) of an embedding server of your own; empty takes the bundled one."""
+    embedding_model: str = BUNDLED_EMBEDDER
+    """Model to ask for at EMBEDDING_URL."""
+    embedding_api_key: SecretStr = SecretStr("")
+    """Bearer key for EMBEDDING_URL, if it wants one."""
+    embedding_prefixes: Literal["auto", "e5", "none"] = "auto"
+    """What stands before questions and memories: `auto` goes by the model's name, `e5` says query: and passage:."""
+    embedding_duplicate_distance: float = Field(default=0.0, ge=0, le=2)
+    """Cosine distance below which two memories say the same; 0 takes what suits the model."""
+    embedding_cache_ttl: int = Field(default=86_400, ge=0)
+    """Seconds Redis remembers the vector of a text that was asked for; 0: not at all."""
 
     time_zone: str = "UTC"
     """Time zone of reminders and jobs that name none, for example Europe/Berlin."""
@@ -203,7 +224,9 @@ class Settings(BaseSettings):
         zone(value)
         return value
 
-    @field_validator("redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url")
+    @field_validator(
+        "redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url"
+    )
     @classmethod
     def _whole_url(cls, value: str) -> str:
         if value and (not urlsplit(value).scheme or "://" not in value):
@@ -236,6 +259,14 @@ class Settings(BaseSettings):
         names += [self.model_name] if self.model_url else []
         names += [f"claude/{self.anthropic_model}"] if self.anthropic_api_key.get_secret_value() else []
         return tuple(names)
+
+    def context_tokens(self) -> int:
+        """Return the window that every model this agent may ask has at least, in tokens."""
+        known = [
+            next((it for family, it in _WINDOWS.items() if name.startswith(family)), _WINDOW)
+            for name in self.model_names()
+        ]
+        return self.model_context_tokens or min(known, default=_WINDOW)
 
 
 def load(role: str = "", **overrides: object) -> Settings:

@@ -208,4 +208,5 @@ def _task(row: Row) -> Task:
         parent_id=str(row["parent_id"]) if row["parent_id"] else None,
         conversation_id=str(row["conversation_id"]) if row["conversation_id"] else None,
         fail_count=row["fail_count"], crash_count=row["crash_count"], trace_id=row["trace_id"],
+        edits=row["edits"],
     )  # fmt: skip

@@ -123,7 +123,7 @@ class TaskLedger:
         """
         row = await self._postgres.row(
             "begin_step",
-            task=turn.id, attempt=turn.attempt, boot=boot, no=no, kind=kind, name=name, key=f"{turn.id}:{no}",
+            task=turn.id, attempt=turn.attempt, boot=boot, no=no, kind=kind, name=name, key=key_of(turn, no),
             hash=hash_of(input_text), effect=effect, input=None if given is None else Jsonb(given),
         )  # fmt: skip
         if row is None:
@@ -256,6 +256,14 @@ class TaskLedger:
     async def queued_before(self, turn_id: str) -> int:
         """Return how many due turns stand before this one."""
         return int(await self._postgres.value("queued_before", task=turn_id) or 0)
+
+
+def key_of(work: Turn | Task, no: int) -> str:
+    """Return what a step is known by outside. Pure. All attempts share it until the payload is changed: then the step
+    answers another question.
+    """
+    edited = f"edit-{work.edits}:" if isinstance(work, Task) and work.edits else ""
+    return f"{work.id}:{edited}{no}"
 
 
 def hash_of(text: str) -> str:

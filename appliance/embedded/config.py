@@ -9,6 +9,7 @@ from typing import Any
 from appliance.core.desired_fleet import agent_id
 from appliance.core.errors import CannotStart
 from appliance.core.settings import Settings, load
+from appliance.embedded.embedder import embedder_url
 from appliance.embedded.model import model_url
 from appliance.embedded.places import Home
 from appliance.embedded.postgres import postgres_url
@@ -22,12 +23,12 @@ FIRST_AGENTS = 3
 GATEWAY_PORT = 8080
 # Below the range the kernel gives to outgoing connections, so that none of them sits on a remembered port.
 _PREFERRED = {"gateway": GATEWAY_PORT, "control-plane": 18081, "postgres": 18432, "redis": 18379, "model": 18434}
-_PREFERRED |= {"gateway-metrics": 18082, "prometheus": 18090}
+_PREFERRED |= {"gateway-metrics": 18082, "prometheus": 18090, "embedder": 18435}
 _AGENT_PORTS, _LIVENESS_PORTS = 18101, 18301
 _OURS = {"cluster_agent_id", "agent_host", "agent_port", "liveness_port", "control_plane_host", "control_plane_port"}
 _OURS |= {"redis_url", "redis_tls", "redis_user", "redis_key_prefix", "postgres_url", "public_url", "broker_socket"}
 _STORES = {"redis_url", "redis_tls", "redis_user", "postgres_url"}
-_SECRET_SETTINGS = ("anthropic_api_key", "model_api_key")
+_SECRET_SETTINGS = ("anthropic_api_key", "model_api_key", "embedding_api_key")
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,16 @@ def runs_bundled_model(config: Config) -> bool:
     return "model_url" not in config.settings
 
 
+def runs_bundled_embedder(config: Config) -> bool:
+    """Whether the bundled embedder is wanted: always, unless a server of the user's own takes its place."""
+    return "embedding_url" not in config.settings
+
+
 def addresses(config: Config) -> dict[str, str]:
     """The settings every program of this home shares, without secrets."""
     own = {"redis_url": redis_url(config.ports["redis"]), "postgres_url": postgres_url(config.ports["postgres"])}
     return {
-        **shared_settings(config, model_url(config.ports["model"]), own),
+        **shared_settings(config, model_url(config.ports["model"]), embedder_url(config.ports["embedder"]), own),
         **own,
         "control_plane_host": LOOPBACK,
         "control_plane_port": str(config.ports["control-plane"]),
@@ -156,9 +162,10 @@ def addresses(config: Config) -> dict[str, str]:
     }
 
 
-def shared_settings(config: Config, model: str, stores: Mapping[str, str]) -> dict[str, str]:
-    """The settings of both runtimes: stores and model where they are, unless the user named others."""
+def shared_settings(config: Config, model: str, embedder: str, stores: Mapping[str, str]) -> dict[str, str]:
+    """The settings of both runtimes: stores and models where they are, unless the user named others."""
     bundled = {"model_url": model, "model_name": BUNDLED_MODEL} if runs_bundled_model(config) else {}
+    bundled |= {"embedding_url": embedder} if runs_bundled_embedder(config) else {}
     return {**bundled, **stores, **config.settings}
 
 

@@ -3,12 +3,19 @@
 import sys
 from pathlib import Path
 
-from appliance.embedded import model, postgres, redis
-from appliance.embedded.config import LOOPBACK, Config, addresses, agent_environment, runs_bundled_model
+from appliance.embedded import embedder, model, postgres, redis
+from appliance.embedded.config import (
+    LOOPBACK,
+    Config,
+    addresses,
+    agent_environment,
+    runs_bundled_embedder,
+    runs_bundled_model,
+)
 from appliance.embedded.places import CHECKOUT, Home, nginx_binary
 from appliance.embedded.programs import Program, answers, listens, serves
 
-_ALL = ("postgres", "redis", "model", "agent", "broker", "control-plane", "gateway", "prometheus")
+_ALL = ("postgres", "redis", "model", "embedder", "agent", "broker", "control-plane", "gateway", "prometheus")
 ORDER = {name: place for place, name in enumerate(_ALL, 1)}
 """Started in this order, stopped in reverse."""
 PYTHON = {"PYTHONPATH": str(CHECKOUT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
@@ -27,6 +34,11 @@ def stores(home: Home, config: Config) -> list[Program]:
 def models(home: Home, config: Config) -> list[Program]:
     """The bundled model, if it is wanted."""
     return [model.model(home, config.ports["model"])] if runs_bundled_model(config) else []
+
+
+def embedders(home: Home, config: Config) -> list[Program]:
+    """The bundled embedder, if it is wanted."""
+    return [embedder.embedder(home, config.ports["embedder"])] if runs_bundled_embedder(config) else []
 
 
 def agents(home: Home, config: Config) -> list[Program]:

@@ -13,9 +13,10 @@ from typing import Protocol
 
 from appliance.core.desired_fleet import Desired, DesiredFleet, agent_id
 from appliance.core.errors import CannotStart
-from appliance.core.postgres import Postgres, migrate
+from appliance.core.migrations import migrate
+from appliance.core.postgres import Postgres
 from appliance.core.settings import Settings
-from appliance.embedded import fleet, postgres, prometheus, redis
+from appliance.embedded import embedder, fleet, postgres, prometheus, redis
 from appliance.embedded.config import (
     FIRST_AGENTS,
     GATEWAY_PORT,
@@ -38,6 +39,7 @@ from appliance.embedded.terminal import refuse_open_box
 READY_WITHIN_S = 30.0
 _PATIENCE_S = 5.0
 """So long one agent's start or end waits for another's."""
+_WITHOUT = {embedder.NAME: "memories are found by words only", prometheus.NAME: "metrics are not collected"}
 _SECOND_CHANCES_S = 5.0
 """So long a program may fail and be started again before `up` gives up on it."""
 
@@ -99,10 +101,11 @@ def up(home: Home, wishes: Wishes, progress: Progress) -> Config:
             asyncio.run(migrate(settings_of(home, config), "pre"))
         config = _obey_desired(home, config, wishes, progress)
         _bring(manager, fleet.models(home, config), progress)
+        _bring_optional(manager, embedder.NAME, fleet.embedders(home, config), progress)
         _bring(manager, fleet.agents(home, config), progress)
         _bring(manager, [fleet.broker(home)], progress)
         _bring(manager, fleet.web(home, config), progress)
-        _watch(manager, home, config, progress)
+        _bring_optional(manager, prometheus.NAME, prometheus.prometheus(home, config), progress)
         asyncio.run(migrate(settings_of(home, config), "post"))
     return config
 
@@ -171,14 +174,14 @@ def _bring(manager: Manager, programs: Sequence[Program], progress: Progress) ->
         progress.done(program.name, time.monotonic() - began)
 
 
-def _watch(manager: Manager, home: Home, config: Config, progress: Progress) -> None:
-    """Start Prometheus where it is installed, forget it where it no longer is; nothing else depends on it."""
-    if prometheus.binary() is None and (home.run / f"{prometheus.NAME}.spec.json").exists():
-        manager.remove(prometheus.NAME)
+def _bring_optional(manager: Manager, name: str, programs: Sequence[Program], progress: Progress) -> None:
+    """Start a program that the rest can do without, or forget it where it is wanted no more."""
+    if not programs and (manager.home.run / f"{name}.spec.json").exists():
+        manager.remove(name)
     try:
-        _bring(manager, prometheus.prometheus(home, config), progress)
+        _bring(manager, programs, progress)
     except CannotStart as error:
-        progress.say(f"metrics are not collected: {error}")
+        progress.say(f"{_WITHOUT[name]}: {error}")
 
 
 def _ended(manager: Manager, name: str, began: float) -> str | None:

@@ -49,7 +49,8 @@ def resolve(requirements: list[str], *options: str) -> list[Package]:
     with tempfile.TemporaryDirectory() as folder:
         wanted, found = Path(folder) / "wanted.txt", Path(folder) / "pylock.toml"
         wanted.write_text("\n".join(requirements))
-        command = [uv, "pip", "compile", str(wanted), "--universal", "--python-version=3.11", "--only-binary=:all:"]
+        command = [uv, "pip", "compile", str(wanted), "--universal", "--fork-strategy=fewest"]
+        command += ["--python-version=3.11", "--only-binary=:all:"]
         subprocess.run([*command, "--quiet", "--format=pylock.toml", "--output-file", str(found), *options], check=True)
         packages: list[Package] = tomllib.loads(found.read_text())["packages"]
     return [package | {"wheels": fitting(package["wheels"])} for package in packages if _is_for_linux(package)]

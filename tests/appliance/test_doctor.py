@@ -1,6 +1,7 @@
 """The doctor names the culprit and the way out."""
 
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -34,9 +35,10 @@ async def test_a_healthy_appliance_has_no_culprit(appliance: Appliance) -> None:
     found = await appliance.doctor(code=0)
     assert {finding["mark"] for finding in found.values()} == {"good"}
     assert "JSON and search" in found["redis"]["said"]
+    assert re.fullmatch(r"multilingual-e5-small at http://127.0.0.1:\d+/v1, 384 dimensions", found["embedder"]["said"])
 
 
-@pytest.mark.parametrize("service", ["redis", "postgres", "model", "agent-2", "control-plane"])
+@pytest.mark.parametrize("service", ["redis", "postgres", "model", "embedder", "agent-2", "control-plane"])
 async def test_a_frozen_program_is_named_with_its_pid(appliance: Appliance, service: str) -> None:
     pid = await appliance.pid(service)
     async with frozen(pid):
@@ -64,7 +66,7 @@ async def test_stopped_programs_are_named_and_a_taken_port_names_its_holder(appl
             refused = await appliance.nexus("up", code=1)
             assert f"port {port}" in refused
             assert "--port" in refused
-        for service in ("redis", "postgres", "model", "agent-1"):
+        for service in ("redis", "postgres", "model", "embedder", "agent-1"):
             assert found[service]["said"].startswith(f"{service} does not run")
             assert found[service]["advice"].startswith("make up")
     finally:

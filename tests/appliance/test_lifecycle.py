@@ -31,7 +31,7 @@ async def test_status_says_who_is_there_in_the_documented_shape(appliance: Appli
     assert [agent.id for agent in found.agents] == ["agent-1", "agent-2", "agent-3"]
     assert found.primary in {agent.id for agent in found.agents}
     assert found.epoch >= 1
-    assert {"postgres", "redis", "model", "gateway", "control-plane"} <= {it.name for it in found.services}
+    assert {"postgres", "redis", "model", "embedder", "gateway", "control-plane"} <= {it.name for it in found.services}
     schema = await appliance.nexus("status", "--schema")
     assert all(field in schema for field in Status.__struct_fields__)
 
@@ -94,7 +94,7 @@ async def test_a_second_up_stops_nothing_and_keeps_the_address(appliance: Applia
 
 
 async def test_a_killed_program_is_started_again_by_itself(appliance: Appliance) -> None:
-    for service in ("redis", "gateway", "model"):
+    for service in ("redis", "gateway", "model", "embedder"):
         os.kill(await appliance.pid(service), signal.SIGKILL)
 
         async def healthy() -> bool:

@@ -36,6 +36,8 @@ class Call(msgspec.Struct, kw_only=True):
     trace_id: str
     message: str
     messages: int
+    prompt: list[str]
+    """The whole of it, a line a message: its role and its text."""
     results: list[str]
     """What came of tools since the message."""
     tools: list[str]

@@ -187,6 +187,7 @@ def _call(headers: dict[str, str], body: dict[str, Any], message: str) -> Call:
         trace_id=headers.get("x-trace-id", ""),
         message=message[:MESSAGE_KEPT],
         messages=len(body.get("messages", [])),
+        prompt=[f"{it['role']}: {it['content']}"[:MESSAGE_KEPT] for it in body.get("messages", [])],
         results=_results(body),
         tools=[tool.get("function", tool)["name"] for tool in body.get("tools", [])],
         model=str(body.get("model", "")),

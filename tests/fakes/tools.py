@@ -1,6 +1,8 @@
 """Tools that tests let a model call; a runner is given them by TOOL_MODULES."""
 
+import asyncio
 import os
+from functools import cache
 from typing import Annotated
 
 import httpx2
@@ -20,6 +22,20 @@ async def _act(call: Call, words: str, hold: float) -> str:
 async def act(call: Call, words: Annotated[str, Meta(description="what to do")], hold: float = 0) -> str:
     """Do something outside that cannot be undone."""
     return await _act(call, words, hold)
+
+
+@tool("side_effecting")
+async def charge(call: Call, seconds: float) -> str:
+    """Have something done outside in the middle of its time."""
+    await asyncio.sleep(seconds / 2)
+    answer = await _client().post(os.environ["OUTSIDE_URL"], headers={"idempotency-key": call.key})
+    await asyncio.sleep(seconds / 2)
+    return f"charged as number {answer.text}"
+
+
+@cache
+def _client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(trust_env=False, timeout=10)
 
 
 @tool("idempotent")

@@ -1,19 +1,27 @@
 """What modules of tests share: a database of their own, runners with tools, a person."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
+from appliance.core.embeddings import HttpEmbedder
 from appliance.core.postgres import Postgres
+from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from tests.asked import signed_in, tooled
 from tests.boards import Boarded
 from tests.boxes import marked_sleep
 from tests.client import Client
+from tests.fakes.embedder import MODEL, FakeEmbedder
 from tests.fakes.models import FakeProvider
 from tests.fakes.outside import Outside, outside
+from tests.memories import Rememberer
 from tests.runners import Runners
 from tests.stores import Stores
+
+MakeEmbedder = Callable[..., HttpEmbedder]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +43,12 @@ async def postgres(config: Settings) -> AsyncIterator[Postgres]:
     await pool.open()
     yield pool
     await pool.aclose()
+
+
+@pytest.fixture
+async def people(config: Settings, postgres: Postgres) -> Rememberer:
+    """Two people who may have memories."""
+    return await Rememberer(config, postgres).open()
 
 
 @pytest.fixture
@@ -63,3 +77,19 @@ async def person(two: Runners | Boarded[Runners]) -> AsyncIterator[Client]:
     """Somebody at the gateway of `two`."""
     async with signed_in(two.cluster if isinstance(two, Boarded) else two) as client:
         yield client
+
+
+@pytest.fixture
+async def make(stores: Stores, embedder: FakeEmbedder) -> AsyncIterator[MakeEmbedder]:
+    """Make clients of the fake server."""
+    async with AsyncExitStack() as stack:
+        await embedder.reset()
+
+        def made(redis: Redis | None = None, **more: Any) -> HttpEmbedder:
+            known = {"embedding_url": embedder.url, "embedding_model": MODEL}
+            it = HttpEmbedder(stores.settings(**known | more), redis)
+            stack.push_async_callback(it.aclose)
+            return it
+
+        yield made
+        await embedder.reset()

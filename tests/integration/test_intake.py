@@ -17,7 +17,9 @@ from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.tools.running import Parts as ToolParts
 from agent_image.runner.tools.toolbox import fill
 from agent_image.runner.turns.intake import Intake
+from agent_image.runner.turns.prompt import Window
 from agent_image.runner.turns.rounds import Asking
+from agent_image.runner.turns.summaries import Summaries
 from agent_image.runner.turns.turn import Parts
 from appliance.core.approvals import Approvals
 from appliance.core.conversation_events import ConversationEvents
@@ -42,7 +44,7 @@ class Watched(Intake):
         config = stores.settings()
         ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=100)
         batches = TaskBatches(postgres, timeout_s=60, max_queued=100)
-        memory = WorkingMemory(redis, postgres, ttl_s=60)
+        memory = WorkingMemory(redis, postgres, ttl_s=60, window=2048)
         approvals = Approvals(postgres, within_s=60)
         router = build_router(config)
         tools = ToolParts(agent="agent-1", boot="", box=fill((), ()), ledger=ledger, approvals=approvals, timeout_s=9)
@@ -52,6 +54,7 @@ class Watched(Intake):
         super().__init__(
             Parts(
                 agent="agent-1", boot=str(uuid4()), ledger=ledger, events=ConversationEvents(redis), memory=memory,
+                summaries=Summaries(memory, router, window=2048, at=0.5), window=Window(2048, 9),
                 asking=Asking(boot="", ledger=ledger, router=router, max_tokens=9, tools=tools), approvals=approvals,
                 team=Team(board=board, batches=batches, ledger=ledger, limits=Limits()),
                 isolation=Isolation(lambda: 0), commands=Commands(Schedules(postgres, time_zone="UTC")),

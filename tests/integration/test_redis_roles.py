@@ -20,7 +20,7 @@ from appliance.core.postgres import Postgres
 from appliance.core.records import Agent, Status, TaskState, Turn
 from appliance.core.redis import Redis, answering
 from appliance.core.registry import Registry
-from appliance.core.working_memory import WorkingMemory
+from appliance.core.working_memory import Past, SubAgent, WorkingMemory
 from appliance.embedded.secrets import read_secret
 from tests.client import Client, follow_to_the_end
 from tests.cluster import running_cluster
@@ -122,8 +122,10 @@ async def test_a_runner_may_do_all_that_conversations_need(
         await redis.data.expire(wake, 60)
     assert set(await events.read({events.stream("c"): "0", wake: "0"})) == {events.stream("c"), wake}
     turn = Turn(id="turn", conversation_id="c", user_id="u", turn_no=1, attempt=1, text="Hi", state=TaskState.RUNNING)
-    memory = WorkingMemory(redis, Postgres(stores.settings(), application="test"), ttl_s=60)
-    await memory.remember(turn, (), "Hello", agent="a", model="m")
+    memory = WorkingMemory(redis, Postgres(stores.settings(), application="test"), ttl_s=60, window=2048)
+    await memory.begin(turn, Past(), agent="a", tools=())
+    await memory.note_team(turn, {"scout": SubAgent("running")})
+    await memory.remember(turn, Past().with_turn(turn, "Hello"), agent="a", model="m")
     await events.append("c", "turn", 1, [("done", {})])
     assert (await Registry(redis).view()).epoch == 3
     await election(redis).tell(3, {"type": "routing"})

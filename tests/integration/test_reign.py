@@ -54,7 +54,7 @@ class Primary:
         dispatcher = Dispatcher(self.boot, batches, teller, lambda: 20)
         asker = Asker(approvals, announcer, self.boot)
         more = {
-            "schedules": Firer(Schedules(postgres, time_zone="UTC"), self.boot).fire_due,
+            "schedules": Firer(Schedules(postgres, time_zone="UTC"), self.boot, announcer.waits).fire_due,
             "expired": asker.expire, "unasked": asker.ask_again,
         }  # fmt: skip
         self.reign = Reign(

@@ -105,6 +105,27 @@ async def test_an_open_page_is_told_of_a_reminder_as_of_any_turn(two: Runners, p
     assert (told[0]["text"].startswith("Reminder 1: "), told[1]["text"]) == (True, "call Ada")
 
 
+async def test_an_open_page_is_told_at_once_of_a_reminder_that_waits_behind_a_turn(
+    two: Runners, person: Client
+) -> None:
+    conversation, _ = await say(person, FAR)
+    running = await person.send(conversation, "talk [[tokens=100 delay=30ms]]")
+    feed = person.events(conversation, running["cursor"])
+    await now_due(two)
+    told: list[dict[str, Any]] = []
+    async for event in within(feed, SILENCE_S):
+        told += [event] if event["type"] not in ("ping", "token", "route") else []
+        if len([it for it in told if it["type"] == "done"]) == 2:
+            break
+    await feed.aclose()
+    assert [it["type"] for it in told] == ["accepted", "started", "accepted", "done", "started", "done"]
+    waiting = told[2]
+    assert waiting["text"].startswith("Reminder 1: ")
+    assert (waiting["queued"], waiting["turn"], waiting["attempt"]) == (True, told[4]["turn"], 0)
+    said = (await person.transcript(conversation))["messages"]
+    assert waiting["message_id"] in {message["id"] for message in said}
+
+
 async def test_a_job_is_answered_by_a_model(two: Runners, person: Client, provider: FakeProvider) -> None:
     conversation, answer = await say(person, '/every tz=UTC "0 8 * * 1-5" sum up [[tokens=2 word=news]]')
     assert answer.startswith("Job 1 runs by `0 8 * * 1-5`, next ")

@@ -31,6 +31,8 @@ class Books:
         self.ledger = TaskLedger(postgres, turn_timeout_s=60, max_queued=1000)
         self.boot, self.talk = str(uuid4()), str(uuid4())
         self.ada = User(id="", name="ada")
+        self.told: list[tuple[str, str]] = []
+        """Ids of the turns that were said to have been made, and of their messages."""
 
     async def open(self) -> "Books":
         self.ada = await self.person("ada")
@@ -67,7 +69,13 @@ class Books:
         return await self.rows.create(self.ada, self.talk, wish, id_=str(uuid4()))
 
     async def fire(self) -> None:
-        await Firer(self.rows, self.boot).fire_due(EPOCH)
+        await self.firer().fire_due(EPOCH)
+
+    def firer(self) -> Firer:
+        async def tell(turn: str, message: str) -> None:
+            self.told.append((turn, message))
+
+        return Firer(self.rows, self.boot, tell)
 
     async def only_due(self) -> Due:
         (due,) = await self.rows.due(10)
@@ -137,11 +145,11 @@ async def test_an_instant_is_fired_once_however_many_primaries_saw_it_due(books:
     await books.every("* * * * *")
     due = await books.only_due()
     both = await asyncio.gather(*(books.rows.fire(EPOCH, books.boot, due, decide(due)) for _ in range(2)))
-    assert sorted(both) == ["fired", "overtaken"]
+    assert sorted(it.outcome for it in both) == ["fired", "overtaken"]
     planned = await books.rows.listing(books.ada)
     await books.sql("update cluster_epoch set epoch = 2")
     slow = msgspec.structs.replace(due, now=due.now + LONG_AGO)
-    assert await books.rows.fire(2, books.boot, slow, decide(slow)) == "overtaken"
+    assert (await books.rows.fire(2, books.boot, slow, decide(slow))).outcome == "overtaken"
     assert (len(await books.turns()), await books.rows.listing(books.ada)) == (1, planned)
 
 
@@ -153,7 +161,7 @@ async def test_an_instant_that_comes_again_by_hand_is_not_fired_again(books: Boo
         await books.sql("update tasks set state = 'done'")
         await books.sql("update schedules set next_at = %s", due.at)
     await books.fire()
-    assert len(await books.turns()) == 1
+    assert (len(await books.turns()), len(books.told)) == (1, 1)
 
 
 async def test_a_deposed_primary_fires_nothing_and_that_is_noted(books: Books) -> None:
@@ -164,7 +172,7 @@ async def test_a_deposed_primary_fires_nothing_and_that_is_noted(books: Books) -
     assert await books.turns() == []
     (refused,) = await books.sql("select what, epoch from refusals")
     assert refused == {"what": "fire_schedule", "epoch": EPOCH}
-    await Firer(books.rows, books.boot).fire_due(2)
+    await books.firer().fire_due(2)
     assert len(await books.turns()) == 1
 
 
@@ -172,7 +180,9 @@ async def test_a_run_waits_for_the_turn_before_it(books: Books) -> None:
     running = await books.ledger.accept(books.ada, books.talk, "hello", client_id="1", boot=books.boot)
     await books.remind()
     await books.fire()
+    _, waiting = await books.turns()
     assert [turn["state"] for turn in await books.turns()] == ["running", "waiting"]
+    assert [turn for turn, _ in books.told] == [str(waiting["id"])], "open pages may be told of it"
     await books.ledger.end(running.turn, books.boot, Answer(TaskState.DONE, "hi"), agent="agent-p")
     assert [turn["state"] for turn in await books.turns()] == ["done", "queued"]
 
@@ -194,7 +204,7 @@ async def test_what_was_cancelled_is_not_fired_even_by_who_saw_it_due_before(boo
     made = await books.remind()
     due = await books.only_due()
     assert (await books.rows.cancel(books.ada, no=made.no)).state == "cancelled"
-    assert await books.rows.fire(EPOCH, books.boot, due, decide(due)) == "overtaken"
+    assert (await books.rows.fire(EPOCH, books.boot, due, decide(due))).outcome == "overtaken"
     assert (await books.rows.due(10), await books.turns()) == ([], [])
 
 
@@ -247,7 +257,7 @@ async def test_those_of_a_deleted_conversation_are_neither_listed_nor_fired(book
     await books.postgres.rows("delete_conversation", tenant="default", user=books.ada.id, conversation=books.talk)
     assert (await books.rows.listing(books.ada), await books.rows.due(10)) == ([], [])
     assert not (await books.ledger.sweeps_due(EPOCH))["schedules"]
-    assert await books.rows.fire(EPOCH, books.boot, due, decide(due)) == "overtaken"
+    assert (await books.rows.fire(EPOCH, books.boot, due, decide(due))).outcome == "overtaken"
     assert await books.turns() == []
 
 

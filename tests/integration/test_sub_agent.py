@@ -1,15 +1,20 @@
 """One sub-agent's task: a journaled model call, made once however often the task is tried."""
 
+import json
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from pathlib import Path
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
+from agent_image.runner.llm import ToolSpec
 from agent_image.runner.llm.openai import OpenAIClient
 from agent_image.runner.llm.router import Router
 from agent_image.runner.multi.spawn import spawner
 from agent_image.runner.multi.sub_agent import KIND, SPAWN, SubAgent
 from agent_image.runner.tools import Call, Tool, make
+from agent_image.runner.tools.mcp.servers import McpServers
 from agent_image.runner.tools.running import Parts as ToolParts
 from agent_image.runner.tools.toolbox import Toolbox
 from agent_image.runner.turns.rounds import Asking
@@ -17,7 +22,8 @@ from appliance.core.approvals import Approvals
 from appliance.core.errors import BadInput, StaleAttempt
 from appliance.core.postgres import Postgres
 from appliance.core.records import Task, User
-from appliance.core.task_batches import TaskBatches, Wanted
+from appliance.core.task_acts import TaskActs
+from appliance.core.task_batches import TRIES, TaskBatches, Wanted
 from appliance.core.task_ledger import Effect, TaskLedger
 from tests.fakes.models import FakeProvider
 from tests.stores import Stores
@@ -54,6 +60,8 @@ BOX = Toolbox(
 )
 """What a runner has: a tool that sub-agents may use, and three that they may not."""
 
+SHOP_COUNT = ToolSpec("shop_count", "Count characters.", make(count, "pure").spec.parameters)
+
 
 class Desk:
     """The ledger with one published sub-agent, and agents that take it."""
@@ -74,13 +82,13 @@ class Desk:
         )
         return published.ids[0]
 
-    async def take(self, id_: str) -> tuple[SubAgent, Task, str]:
-        """Claim it for a new boot; return that boot's agent, the attempt and the boot."""
+    async def take(self, id_: str, box: Toolbox = BOX) -> tuple[SubAgent, Task, str]:
+        """Claim it for a new boot with these tools; return that boot's agent, the attempt and the boot."""
         boot = str(uuid4())
         await self.ledger.register_boot(boot, "agent-1")
         [task] = (await self.batches.claim(boot, [id_])).tasks
         tools = ToolParts(
-            agent="agent-1", boot=boot, box=BOX, ledger=self.ledger, timeout_s=9,
+            agent="agent-1", boot=boot, box=box, ledger=self.ledger, timeout_s=9,
             approvals=Approvals(self.postgres, within_s=60),
         )  # fmt: skip
         asking = Asking(boot=boot, ledger=self.ledger, router=self.router, max_tokens=20, tools=tools)
@@ -133,6 +141,38 @@ async def test_a_sub_agent_calls_tools_that_ask_nobody_and_a_finished_call_is_re
     calls = [call for call in await provider.calls() if "Count it [[tool" in call["message"]]
     assert [call["idem_key"] for call in calls] == [f"{id_}:1", f"{id_}:3"]
     assert {tuple(call["tools"]) for call in calls} == {("count",)}, "nobody can be asked, and it makes no others"
+
+
+async def test_a_finished_call_is_replayed_where_the_server_of_its_tool_does_not_run(
+    desk: Desk, tmp_path: Path
+) -> None:
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {"shop": {"command": "x"}}}')
+    there = Toolbox({"shop_count": msgspec.structs.replace(make(count, "pure"), spec=SHOP_COUNT)})
+    away = Toolbox({}, [McpServers(str(tmp_path / "mcp.json"), timeout_s=0.02)])
+    id_ = await desk.publish('Ask the shop [[tool=shop_count:{"of":"abcde"} quote]]')
+    agent, first, boot = await desk.take(id_, there)
+    result = await agent(first)
+    await desk.ledger.bury(boot, "it died before its commit")
+    await desk.ledger.release(boot, turns_only=False)
+    agent, second, _ = await desk.take(id_, away)
+    assert (result["text"], await agent(second)) == ("5", result)
+
+
+async def test_a_changed_payload_is_asked_under_another_key(desk: Desk, provider: FakeProvider) -> None:
+    """Who is called knows the old key, and would answer with what was asked before."""
+    id_ = await desk.publish("Build it [[tokens=1 word=edited]]")
+    agent, first, boot = await desk.take(id_)
+    await agent(first)
+    for _ in range(TRIES):
+        await desk.batches.fail(first, boot, reason="no", delay_s=0)
+        [first] = (await desk.batches.claim(boot, [id_])).tasks or [first]
+    payload = json.dumps(first.payload | {"goal": "Build another [[tokens=1 word=edited]]"})
+    await TaskActs(desk.postgres).one("requeue", UUID(id_), by="olga", key=uuid4(), payload=payload)
+    agent, second, _ = await desk.take(id_)
+    assert second.edits == 1
+    await agent(second)
+    calls = [call for call in await provider.calls() if "word=edited" in call["message"]]
+    assert [call["idem_key"] for call in calls] == [f"{id_}:1", f"{id_}:edit-1:1"]
 
 
 @pytest.mark.parametrize("name", ["ask_first", "act", "spawn_sub_agent"])

@@ -104,16 +104,33 @@ async def test_finished_steps_are_replayed_unless_they_answered_another_payload(
     for number in range(3):
         [task] = await letters.take([id_])
         if not number:
-            await letters.turns.begin_step(task, letters.boot, 1, kind="model", name="m", input_text="n is 0")
+            first = await letters.turns.begin_step(task, letters.boot, 1, kind="model", name="m", input_text="n is 0")
             await letters.turns.finish_step(task, 1, name="m", result={"text": "zero"}, tokens=1)
         await letters.batches.fail(task, letters.boot, reason="no", delay_s=0)
     await acts.one("requeue", id_, payload=payload, **olga())
     [task] = await letters.take([id_])
     step = await letters.turns.begin_step(task, letters.boot, 1, kind="model", name="m", input_text="?")
     assert step.done == replayed
+    assert (step.idem_key == first.idem_key) == replayed, "who is called outside remembers keys as well"
     seen = await TaskLists(letters.postgres).one(id_)
     old = [it for it in seen.moments if it.what.startswith("a step of the payload before")]
     assert len(old) == (not replayed), "the timeline keeps it"
+
+
+async def test_each_change_of_a_payload_has_keys_of_its_own_and_a_mere_requeue_keeps_them(
+    letters: Letters, acts: TaskActs
+) -> None:
+    [id_] = await letters.dead()
+    keys: list[str] = []
+    for payload in ('{"n": 1}', None, '{"n": 0}', '{"n": 0}'):
+        await acts.one("requeue", id_, payload=payload, **olga())
+        [task] = await letters.take([id_])
+        step = await letters.turns.begin_step(task, letters.boot, 1, kind="model", name="", input_text="")
+        keys.append(step.idem_key)
+        for _ in range(3):
+            await letters.batches.fail(task, letters.boot, reason="no", delay_s=0)
+            [task] = await letters.take([id_]) or [task]
+    assert keys == [f"{id_}:edit-1:1", f"{id_}:edit-1:1", f"{id_}:edit-2:1", f"{id_}:edit-2:1"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from agent_image.runner.tasks.board import share_of
 from appliance.core.clock import monotonic
 from appliance.core.records import TaskState
 from appliance.core.task_batches import Wanted
@@ -16,11 +17,14 @@ from tests.runners import Runners
 from tests.stores import Stores
 from tests.waiting import wait_until
 
+SLOTS = 8
+"""Of both."""
+
 
 @pytest.fixture(scope="module")
 async def two(stores: Stores, provider: FakeProvider) -> AsyncIterator[Boarded[Runners]]:
     """Two runners with four slots each."""
-    async with boarded(stores, provider, 2, slots=4, TASK_TIMEOUT="3", CLUSTER_DRAIN_TIMEOUT="1") as made:
+    async with boarded(stores, provider, 2, slots=SLOTS // 2, TASK_TIMEOUT="3", CLUSTER_DRAIN_TIMEOUT="1") as made:
         yield made
 
 
@@ -64,6 +68,29 @@ async def test_who_has_one_task_does_not_wait_for_who_has_many(two: Boarded[Runn
     waited_s = time.monotonic() - began - 0.5
     assert waited_s < 3 * 0.5 * 2, "three lengths, and as much for a busy machine"
     assert {it.state for it in await two.results(many)} == {TaskState.DONE}
+
+
+async def test_who_comes_next_is_in_the_next_wave_of_ends(two: Boarded[Runners]) -> None:
+    """Fewer rows of somebody else's stand before it than there are slots: Redis knows of half as many."""
+    many = await two.publish("sleep", 60, by="bob", seconds=0.7)
+
+    async def full() -> bool:
+        query = "select count(*) filter (where state = 'running') as run, count(*) filter (where state = 'queued' and "
+        query += "dispatched_gen is not null) as told from tasks where id = any(%s)"
+        async with two.cluster.sql() as sql:
+            row = await (await sql.execute(query.encode(), [list(many)])).fetchone()
+        return row is not None and row["run"] == SLOTS and row["told"] >= share_of(SLOTS)
+
+    await wait_until(full, of="full slots, and rows behind them")
+    [one] = await two.publish("where", by="ada", seconds=0.01)
+    await two.results((one,))
+    query = "select count(*) as n from tasks o, tasks t where o.id = %s and t.id = any(%s) and t.claimed_at between "
+    query += "o.created_at and o.claimed_at"
+    async with two.cluster.sql() as sql:
+        row = await (await sql.execute(query.encode(), [one, list(many)])).fetchone()
+    assert row is not None
+    assert row["n"] < SLOTS, "it missed the first wave"
+    await two.results(many)
 
 
 async def test_a_task_whose_runner_is_killed_runs_elsewhere_and_ends_once(two: Boarded[Runners]) -> None:

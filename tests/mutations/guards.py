@@ -2,6 +2,7 @@
 
 from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
 from tests.mutations.fleet import FLEET
+from tests.mutations.memories import MEMORIES
 from tests.mutations.schedules import SCHEDULES
 from tests.mutations.task_acts import TASK_ACTS
 from tests.mutations.tasks import TASKS
@@ -11,5 +12,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES, *TASK_ACTS,
+    *SCHEDULES, *TASK_ACTS, *MEMORIES,
 )  # fmt: skip

@@ -22,6 +22,9 @@ SCHEDULES = [
           f"{_ROWS}those_of_a_deleted_conversation_are_neither_listed_nor_fired"),
     Guard("a run waits for the turn before it", _SQL, "    v_state := 'waiting';\n", "    null;\n",
           f"{_ROWS}a_run_waits_for_the_turn_before_it"),
+    Guard("a run that waits is told of", "agent_image/runner/turns/announcer.py",
+          "if turn is not None and turn.state is TaskState.WAITING:", "if False:",
+          f"{_RUN}an_open_page_is_told_at_once_of_a_reminder_that_waits_behind_a_turn"),
     Guard("a job does not run beside itself", _QUERIES,
           "\n   and not exists(select 1 from tasks t where t.id = s.last_task and t.state in "
           "('queued', 'running', 'waiting'))", "",
@@ -47,7 +50,7 @@ SCHEDULES = [
     Guard("hardly late is not missed", _FIRING, " and due.late_s > LATE_S", "",
           f"{_ROWS}a_job_that_skips_still_runs_when_it_is_hardly_late"),
     Guard("one schedule that cannot be fired holds up no other", _FIRING,
-          "                continue\n            outcome =", "                raise\n            outcome =",
+          "                continue\n            fired =", "                raise\n            fired =",
           f"{_ROWS}one_that_cannot_be_fired_here_holds_up_nobody_elses"),
     Guard("an hour that comes twice brings nothing back", "agent_image/runner/schedules/instants.py",
           " if (at := it.astimezone(UTC)) > after)", " if (at := it.astimezone(UTC)))",

@@ -10,6 +10,7 @@ _STREAMS = "tests/integration/test_task_stream.py::test_"
 _RUN = "tests/integration/test_tasks.py::test_"
 _POISON = "tests/integration/test_poison.py::test_"
 _MULTI = "tests/integration/test_multi.py::test_"
+_CROWDED = "tests/integration/test_multi_crowded.py::test_"
 _POLICIES = "tests/integration/test_multi_policies.py::test_"
 
 TASKS = [
@@ -31,6 +32,9 @@ TASKS = [
           f"{_ROWS}a_failed_try_waits_and_the_third_is_dead"),
     Guard("a person's share is a share", _SQL, "<= v_room and w.delay = 0 as now", ">= 0 and w.delay = 0 as now",
           f"{_ROWS}only_a_share_of_a_person_s_tasks_is_told_and_the_rest_follow_as_these_end"),
+    Guard("a share is smaller than what runs at once", "agent_image/runner/tasks/board.py",
+          "return max(1, slots // 2)", "return slots",
+          f"{_RUN}who_comes_next_is_in_the_next_wave_of_ends"),
     Guard("a sweep gives no more than a share", _SQL, "least(p_share - v_told, p_limit)", "p_limit",
           f"{_ROWS}a_sweep_gives_everybody_a_share_and_not_more"),
     Guard("a deposed primary dispatches nothing", _SQL,
@@ -100,8 +104,13 @@ TASKS = [
           'not it.approval and it.effect != "side_effecting" and it.spec.name != without', "True",
           "tests/integration/test_sub_agent.py::"
           "test_a_sub_agent_calls_tools_that_ask_nobody_and_a_finished_call_is_replayed"),
+    Guard("sub-agents wait for room", "agent_image/runner/multi/orchestration.py",
+          "        except Overloaded:\n", "        except ZeroDivisionError:\n",
+          f"{_CROWDED}sub_agents_begin_when_fewer_tasks_wait_and_meanwhile_that_is_said"),
+    Guard("a limit ends the wait for room", "agent_image/runner/multi/orchestration.py",
+          "max(team.seconds, self._held_s)", "team.seconds", f"{_CROWDED}its_limit_ends_the_wait"),
     Guard("nothing begins when a limit is used up", "agent_image/runner/multi/orchestration.py",
-          "            if why := self._limits.used_up(team.tokens, team.seconds):\n"
+          "            if why := self._limits.used_up(team.tokens, max(team.seconds, self._held_s)):\n"
           "                return await self._cut(why)\n", "",
           f"{_POLICIES}when_the_tokens_are_used_up_nothing_more_begins_and_what_runs_is_cancelled"),
     Guard("what a limit cancelled is no failure to a new primary", "agent_image/runner/multi/orchestration.py",

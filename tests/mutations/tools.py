@@ -64,6 +64,13 @@ TOOLS = [
     Guard("a missing MCP tool hides no unknown outcome", _MCP + "servers.py",
           "        if server is None:\n            return None\n", "        if True:\n            return None\n",
           f"{_WORDS}a_tool_whose_server_is_not_there_fails_in_words_and_has_side_effects"),
+    Guard("a sub-agent's missing MCP tool hides no finished call", "agent_image/runner/tools/toolbox.py",
+          'msgspec.structs.replace(found, effect="pure")', "None",
+          "tests/integration/test_sub_agent.py::"
+          "test_a_finished_call_is_replayed_where_the_server_of_its_tool_does_not_run"),
+    Guard("what is not allowed has no stand-in", "agent_image/runner/tools/toolbox.py",
+          "found = there[name] if name in there else", "found = self._all().get(name) or",
+          f"{_WORDS}a_tool_that_is_there_and_not_allowed_has_no_stand_in"),
     Guard("a call waits for its MCP server", "agent_image/runner/tools/running.py",
           "        await self._holding.endable(self._parts.box.ready(self._asked.name))\n", "",
           f"{_SERVERS}a_call_waits_for_a_server_that_is_being_started"),

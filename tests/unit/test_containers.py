@@ -99,19 +99,23 @@ def test_equal_content_has_one_tag_and_another_base_gives_another(tmp_path: Path
 
 def test_stores_and_models_of_the_users_own_take_the_place_of_ours() -> None:
     said = {"REDIS_URL": "redis://10.0.0.5:6379", "OLLAMA_URL": "http://localhost:11434", "MODEL_URL": "http://m:1/v1"}
+    said |= {"EMBEDDING_URL": "http://127.0.0.1:2/v1"}
     config = with_settings(Config(ports={"gateway": 8080}), said, external_stores=True)
     assert list(compose.profiles(config)) == ["postgres"]
     inside = compose.inside(config)
     assert inside["redis_url"] == "redis://10.0.0.5:6379"
     assert inside["postgres_url"] == "postgresql://nexus@postgres:5432/nexus"
     assert inside["ollama_url"] == "http://host.docker.internal:11434", "this machine, as containers call it"
-    assert list(compose.profiles(Config(ports={"gateway": 8080}))) == ["postgres", "redis", "model"]
+    assert inside["embedding_url"] == "http://host.docker.internal:2/v1"
+    assert list(compose.profiles(Config(ports={"gateway": 8080}))) == ["postgres", "redis", "model", "embedder"]
+    assert compose.inside(Config(ports={"gateway": 8080}))["embedding_url"] == "http://embedder:8080/v1"
 
 
 def test_a_way_out_is_opened_only_for_what_lies_outside(home: Home) -> None:
     assert compose.files(home, Config()) == [COMPOSE_FILE]
-    outside = Config(settings={"model_url": "http://10.0.0.5:8000/v1"})
-    assert [file.name for file in compose.files(home, outside)] == ["compose.yaml", "outside.yaml"]
+    for name in ("model_url", "embedding_url"):
+        outside = Config(settings={name: "http://10.0.0.5:8000/v1"})
+        assert [file.name for file in compose.files(home, outside)] == ["compose.yaml", "outside.yaml"]
     (home.secrets / "anthropic_api_key").write_text("x")
     assert [file.name for file in compose.files(home, Config())] == ["compose.yaml", "outside.yaml"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.core.errors import CannotStart
+from appliance.embedded import fleet
 from appliance.embedded.bootstrap.machine import Machine
 from appliance.embedded.bootstrap.models import Models
 from appliance.embedded.bootstrap.models import findings as model_findings
@@ -72,7 +73,9 @@ def test_ports_are_chosen_once_and_kept() -> None:
     first = with_ports(Config(), in_use_by_us=[])
     assert with_ports(first, in_use_by_us=[]) == first
     assert len(set(first.ports.values())) == len(first.ports)
-    assert {"gateway", "control-plane", "postgres", "redis", "model", "agent-3", "agent-3-liveness"} <= set(first.ports)
+    assert {"gateway", "control-plane", "postgres", "redis", "model", "embedder", "agent-3", "agent-3-liveness"} <= set(
+        first.ports
+    )
 
 
 def test_a_taken_preferred_port_is_passed_over_the_first_time_and_insisted_on_later() -> None:
@@ -98,6 +101,20 @@ def test_a_model_server_of_the_users_own_takes_the_place_of_the_bundled_one() ->
     own = with_settings(config, {"MODEL_URL": "http://127.0.0.1:9/v1"})
     assert addresses(own)["model_url"] == "http://127.0.0.1:9/v1"
     assert "model_name" not in addresses(own)
+
+
+def test_an_embedder_of_the_users_own_takes_the_place_of_the_bundled_one(tmp_path: Path) -> None:
+    config = with_ports(Config(), in_use_by_us=[])
+    assert addresses(config)["embedding_url"] == f"http://127.0.0.1:{config.ports['embedder']}/v1"
+    home = Home.at(tmp_path)
+    assert [it.name for it in fleet.embedders(home, config)] == ["embedder"]
+    own = with_settings(config, {"EMBEDDING_URL": "http://127.0.0.1:9/v1", "EMBEDDING_MODEL": "bge-m3"})
+    assert addresses(own)["embedding_url"] == "http://127.0.0.1:9/v1"
+    assert addresses(own)["embedding_model"] == "bge-m3"
+    assert fleet.embedders(home, own) == []
+    keep_secret_settings(home.create(), {"EMBEDDING_API_KEY": "sesame"}, claude_allowed=False)
+    assert read_secret(home.secrets, "embedding_api_key") == "sesame"
+    assert "embedding_api_key" not in with_settings(config, {"EMBEDDING_API_KEY": "sesame"}).settings
 
 
 def test_a_claude_key_is_kept_only_after_a_yes(tmp_path: Path) -> None:

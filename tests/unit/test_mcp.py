@@ -12,7 +12,7 @@ from agent_image.runner.tools.mcp.entries import Entry, read
 from agent_image.runner.tools.mcp.server import next_pause
 from agent_image.runner.tools.mcp.servers import McpServers
 from agent_image.runner.tools.mcp.translated import Hints, asks_first, effect_of, parameters_of, text_of, tool_name
-from agent_image.runner.tools.tool import Call, ToolFailed
+from agent_image.runner.tools.tool import Call, ToolFailed, make
 from agent_image.runner.tools.toolbox import Toolbox
 from appliance.core.errors import BadInput, SettingsError
 from appliance.core.records import User
@@ -133,6 +133,30 @@ async def test_a_tool_whose_server_is_not_there_fails_in_words_and_has_side_effe
         await tool.run(Call("key", User(id="", name=""), "", "", ""), call="x")
     with pytest.raises(BadInput, match="no tool 'b_c'"):
         box.find("b_c")
+
+
+async def test_where_nobody_can_be_asked_a_tool_that_is_not_there_fails_in_words_as_well(tmp_path: Path) -> None:
+    """Else a sub-agent's next attempt would be told that there is no such tool, in place of what came of its call."""
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {"a": {"command": "x"}}}')
+    box = Toolbox({}, [McpServers(str(file), timeout_s=0.02)]).unasked(without="spawn")
+    tool = box.find("a_b")
+    assert (tool.effect, tool.approval) == ("pure", False), "it calls nothing, and nobody can be asked about it"
+    with pytest.raises(ToolFailed, match=r"server a does not run .*; nothing was called"):
+        await tool.run(Call("key", User(id="", name=""), "", "", ""), call="x")
+
+
+async def test_a_tool_that_is_there_and_not_allowed_has_no_stand_in(tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {"a": {"command": "x"}}}')
+
+    async def a_act(_call: Call) -> None:
+        """Do something that cannot be undone."""
+
+    acting = make(a_act, "side_effecting")
+    box = Toolbox({acting.spec.name: acting}, [McpServers(str(file), timeout_s=0.02)]).unasked(without="spawn")
+    with pytest.raises(BadInput, match="no tool 'a_act'"):
+        box.find("a_act")
 
 
 async def test_a_broken_file_leaves_a_runner_without_those_tools(tmp_path: Path) -> None:

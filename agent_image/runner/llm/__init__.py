@@ -10,6 +10,7 @@ from agent_image.runner.llm.base import (
     ToolCall,
     ToolSpec,
     Usage,
+    is_weak,
 )
 from agent_image.runner.llm.router import Router, build_router
 
@@ -25,4 +26,5 @@ __all__ = [
     "ToolSpec",
     "Usage",
     "build_router",
+    "is_weak",
 ]

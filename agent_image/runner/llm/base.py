@@ -5,6 +5,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+_TOO_SMALL = "bundled/"
+
 
 class ToolSpec(msgspec.Struct, frozen=True):
     """A tool as the model is told of it; `parameters` is a JSON schema of type object."""
@@ -92,6 +94,11 @@ class ModelClient(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections."""
+
+
+def is_weak(model: str) -> bool:
+    """Whether a model is too small to sum up what it reads, and to call tools, of which its server wants no word."""
+    return model.startswith(_TOO_SMALL)
 
 
 def estimate(request: ModelRequest, pieces: int) -> Usage:

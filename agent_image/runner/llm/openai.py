@@ -8,7 +8,7 @@ import msgspec
 from pydantic import SecretStr
 
 from agent_image.runner.llm import faults
-from agent_image.runner.llm.base import ChatMessage, Finish, ModelRequest, Part, estimate
+from agent_image.runner.llm.base import ChatMessage, Finish, ModelRequest, Part, estimate, is_weak
 from agent_image.runner.llm.sse import ChatStream, Unreadable
 from agent_image.runner.llm.wire import Answer, HungUp, Silence, Unreachable, Wire
 from appliance.core.errors import ModelError, ModelRefused
@@ -16,8 +16,6 @@ from appliance.core.settings import Settings
 
 ERROR_BYTES = 64 * 1024
 NO_KEY = SecretStr("")
-NO_TOOLS = "bundled/"
-"""The bundled model is too small to call tools, and its server refuses to be told of them."""
 
 
 class OpenAIClient:
@@ -26,7 +24,7 @@ class OpenAIClient:
     def __init__(self, url: str, settings: Settings, *, model: str, family: str = "", key: SecretStr = NO_KEY) -> None:
         """`url` ends in /v1; without a `model` the first one the server lists is taken, at the first call."""
         self._family, self._model, self._key = family, model, key
-        self._knows_tools = not model.startswith(NO_TOOLS)
+        self._knows_tools = not is_weak(model)
         self._silence_s = settings.model_silence_timeout
         secret = key.get_secret_value()
         headers = {"authorization": f"Bearer {secret}"} if secret else {}

@@ -25,6 +25,7 @@ class Child(msgspec.Struct):
     task: str = ""
     state: str = "waiting"
     agent: str = ""
+    model: str = ""
     seconds: float = 0.0
     tokens: int = 0
     text: str = ""
@@ -61,7 +62,7 @@ class Child(msgspec.Struct):
         result = ended.result or {}
         self.state, self.reason, self.seconds = ended.state.value, ended.reason, round(ended.seconds, 1)
         self.text, self.tokens = result.get("text", ""), result.get("tokens", 0)
-        self.agent = result.get("agent", self.agent)
+        self.agent, self.model = result.get("agent", self.agent), result.get("model", "")
 
     def shows(self, now: Progress) -> bool:
         """Take over what its row says; whether the page would see a difference."""

@@ -16,7 +16,7 @@ from agent_image.runner.multi.child import Child, after_end
 from agent_image.runner.multi.plan import Limits, Plan
 from agent_image.runner.multi.sub_agent import KIND, quoted
 from agent_image.runner.tasks.board import Board
-from appliance.core.errors import StoreAway
+from appliance.core.errors import Overloaded, StoreAway
 from appliance.core.records import Ended, Turn, User
 from appliance.core.task_batches import TaskBatches, Wanted
 from appliance.core.task_ledger import TaskLedger
@@ -26,6 +26,7 @@ CUT_WAIT_S = 5.0
 """What runs when a limit is reached may take this long to end; agents read the flag each second."""
 SYSTEM = "Several sub-agents worked on a question. Answer it from their results; say what they disagree about."
 EXPERIMENTAL = "planned by a model (experimental)"
+HELD = "waiting to begin the next: too many of your tasks wait already"
 
 
 class Say(Protocol):
@@ -71,6 +72,8 @@ class Orchestration:
         self.cut = ""
         """Which limit ended it early; '' when none did."""
         self._cut_at = 0.0
+        self._held_at: float | None = None
+        """Since when whoever may begin has been refused: too many tasks of this person wait."""
         self._waiting: dict[asyncio.Task[dict[str, Ended]], Child] = {}
 
     async def results(self) -> tuple[ChatMessage, ...]:
@@ -99,6 +102,7 @@ class Orchestration:
         limits += [f"{self._limits.seconds:,} s"] if self._limits.seconds else []
         parts = [EXPERIMENTAL] if self._planned else []
         parts += [f"limits: {', '.join(limits)}"] if limits else []
+        parts += [HELD] if self._held_at is not None and not self.cut else []
         parts += [f"ended early: {self.cut}"] if self.cut else []
         return " · ".join(parts)
 
@@ -131,14 +135,32 @@ class Orchestration:
         """Publish whoever may begin; or end it all when a limit is used up."""
         if not self.cut:
             team = await self._team.ledger.team_of(self._turn.id)
-            if why := self._limits.used_up(team.tokens, team.seconds):
+            if why := self._limits.used_up(team.tokens, max(team.seconds, self._held_s)):
                 return await self._cut(why)
-            ready = self._ready()
-            for child, task in zip(ready, await self._publish(ready), strict=True):
-                self._begun(child, task, None)
+            await self._begin(self._ready())
         elif time.monotonic() > self._cut_at + CUT_WAIT_S:
             self._close(self._open(), self.cut)
         return None
+
+    async def _begin(self, ready: list[Child]) -> None:
+        """Publish these. While too many tasks of their person wait that is said and tried again, up to a limit."""
+        try:
+            tasks = await self._publish(ready)
+        except Overloaded:
+            if self._held_at is None:
+                self._held_at = time.monotonic()
+                self._say("limit", note=self.note)
+            return
+        if self._held_at is not None:
+            self._held_at = None
+            self._say("limit", note=self.note)
+        for child, task in zip(ready, tasks, strict=True):
+            self._begun(child, task, None)
+
+    @property
+    def _held_s(self) -> float:
+        """Seconds it has been held up; the rows count none while nothing has been published."""
+        return 0.0 if self._held_at is None else time.monotonic() - self._held_at
 
     async def _cut(self, why: str) -> None:
         """Begin nothing more, and end what runs."""
@@ -179,10 +201,11 @@ class Orchestration:
     async def _wait(self) -> None:
         """Return when one has ended, or when it is time to look at the limits."""
         if not self._waiting:
-            return
+            return await asyncio.sleep(LOOK_S if self._held_at is not None else 0)
         done, _ = await asyncio.wait(self._waiting, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             self._settled(self._waiting.pop(task), next(iter(task.result().values())))
+        return None
 
     def _settled(self, child: Child, ended: Ended) -> None:
         child.settle(ended)

@@ -1,5 +1,7 @@
 """What the primary does with what is due: a turn for each instant, once, late rather than never."""
 
+from collections.abc import Awaitable, Callable
+
 from agent_image.runner.checked import role_of
 from agent_image.runner.schedules.instants import following
 from agent_image.runner.schedules.words import LATE_S, label
@@ -34,11 +36,12 @@ def decide(due: Due) -> Firing:
 
 
 class Firer:
-    """Fires as the primary of an epoch."""
+    """Fires as the primary of an epoch; `tell` is given the ids of each turn made and of its message."""
 
-    def __init__(self, schedules: Schedules, boot: str) -> None:
+    def __init__(self, schedules: Schedules, boot: str, tell: Callable[[str, str], Awaitable[None]]) -> None:
         self._schedules = schedules
         self._boot = boot
+        self._tell = tell
 
     async def fire_due(self, epoch: int) -> None:
         """Fire what is due.
@@ -52,11 +55,12 @@ class Firer:
             except BadInput as error:  # one that cannot be fired here holds up nobody else's
                 log.error("schedule_unfit", schedule=due.schedule.id, error=error.detail)
                 continue
-            outcome = await self._schedules.fire(epoch, self._boot, due, firing)
+            fired = await self._schedules.fire(epoch, self._boot, due, firing)
             failpoints.reach("after_fire")
-            if outcome == "overtaken":
+            if fired.outcome == "overtaken":
                 continue
-            SCHEDULES_FIRED.labels(outcome).inc()
-            if outcome == "fired":
+            SCHEDULES_FIRED.labels(fired.outcome).inc()
+            log.info("schedule_fired", schedule=due.schedule.id, outcome=fired.outcome, late_s=round(due.late_s, 3))
+            if fired.outcome == "fired":
                 SCHEDULE_LATENESS.observe(due.late_s)
-            log.info("schedule_fired", schedule=due.schedule.id, outcome=outcome, late_s=round(due.late_s, 3))
+                await self._tell(fired.turn, fired.message)

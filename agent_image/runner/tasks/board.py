@@ -19,6 +19,15 @@ POLL_S = 1.0
 """A hint may be lost: so often the rows of everything awaited are read."""
 
 
+def share_of(slots: int) -> int:
+    """Return how many waiting rows of one person Redis knows of where the cluster has so many slots. Pure.
+
+    Half as many: whoever comes next is behind fewer rows than the next wave of ends frees slots, and is in that wave.
+    With as many as there are slots they miss it, and wait for the second one.
+    """
+    return max(1, slots // 2)
+
+
 class Board:
     """Where tasks are put up, and where who put them up learns how they ended."""
 

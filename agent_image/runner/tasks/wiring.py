@@ -7,7 +7,7 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.tasks import kinds
-from agent_image.runner.tasks.board import Board
+from agent_image.runner.tasks.board import Board, share_of
 from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.tasks.worker import Worker
@@ -32,8 +32,8 @@ class Tasks:
         slots = config.cluster_max_tasks
 
         def share() -> int:
-            """Rows of one user that Redis knows at a time: as many as the cluster runs at once (PROTOCOLS 7.4)."""
-            return slots * (1 + len(neighbours.named()))
+            """Rows of one user that Redis knows at a time: K in PROTOCOLS 7.4."""
+            return share_of(slots * (1 + len(neighbours.named())))
 
         self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work, isolation)
         self.board = Board(redis, self.batches, teller, share)

@@ -6,6 +6,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Protocol
 
+import msgspec
+
 from agent_image.runner.llm import ToolSpec
 from agent_image.runner.tools.tool import Tool, registered
 from appliance.core import logs
@@ -52,20 +54,30 @@ class Toolbox:
 
     def find(self, name: str) -> Tool:
         """Return a tool; BadInput names those there are."""
-        tools = self._all()
-        found = tools.get(name) or next(filter(None, (it.stand_in(name) for it in self._sources)), None)
+        there = self._there()
+        found = there[name] if name in there else self._stand_in(name)
         if found is None or not self._allows(found):
-            raise BadInput(f"There is no tool {name!r}; there are: {', '.join(tools) or 'none'}.")
+            raise BadInput(f"There is no tool {name!r}; there are: {', '.join(self._all()) or 'none'}.")
         return found
+
+    def _stand_in(self, name: str) -> Tool | None:
+        """Return what a source has in place of a tool that is not there.
+
+        Where nobody can be asked, no tool had side effects: so its stand-in, which calls nothing, has none either.
+        """
+        found = next(filter(None, (it.stand_in(name) for it in self._sources)), None)
+        return found if found is None or self._allows(found) else msgspec.structs.replace(found, effect="pure")
 
     async def ready(self, name: str) -> None:
         """Wait a little for a tool that may still come: its source may only just have been started."""
         if name not in self._fixed:
             await asyncio.gather(*(source.ready(name) for source in self._sources))
 
+    def _there(self) -> dict[str, Tool]:
+        return {name: tool for source in self._sources for name, tool in source.tools().items()} | self._fixed
+
     def _all(self) -> dict[str, Tool]:
-        found = {name: tool for source in self._sources for name, tool in source.tools().items()} | self._fixed
-        return {name: tool for name, tool in sorted(found.items()) if self._allows(tool)}
+        return {name: tool for name, tool in sorted(self._there().items()) if self._allows(tool)}
 
 
 def fill(modules: Iterable[str], built_in: Iterable[Tool], sources: Sequence[Source] = ()) -> Toolbox:

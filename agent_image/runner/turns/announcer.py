@@ -1,4 +1,6 @@
-"""The event of a turn whose owner died after a commit: its last one (PROTOCOLS 8.2), or its question."""
+"""Events of a turn that nobody who runs it says: its last one or its question when its owner died after the commit
+(PROTOCOLS 8.2), and that it waits.
+"""
 
 from typing import Any
 
@@ -6,9 +8,9 @@ from agent_image.runner.turns.turn import last_word
 from appliance.core import logs
 from appliance.core.approvals import Approval, Approvals
 from appliance.core.conversation_events import ConversationEvents
-from appliance.core.errors import StaleAttempt
+from appliance.core.errors import StaleAttempt, StoreAway
 from appliance.core.postgres import Row
-from appliance.core.records import TaskState
+from appliance.core.records import TaskState, Turn
 from appliance.core.task_ledger import Answer, TaskLedger
 
 log = logs.get("runner")
@@ -41,6 +43,24 @@ class Announcer:
             await self._approvals.announced(approval.id)
         except StaleAttempt:
             log.info("question_overtaken", turn=approval.task_id)
+
+    async def waits(self, turn_id: str, message: str) -> None:
+        """Tell open pages of a turn that was made for its person, if it stands behind another one.
+
+        The row is committed, so a failure here loses nothing: the attempt's first event says the same.
+        """
+        try:
+            turn = await self._ledger.turn(turn_id)
+            if turn is not None and turn.state is TaskState.WAITING:
+                first = acceptance(turn, message, queued=True)
+                await self._events.open_attempt(turn.conversation_id, turn.id, 0, agent="", first=first)
+        except (StaleAttempt, StoreAway) as error:
+            log.info("waiting_untold", turn=turn_id, error=str(error))
+
+
+def acceptance(turn: Turn, message: str, *, queued: bool) -> tuple[str, dict[str, Any]]:
+    """Return the event of a message that was committed."""
+    return "accepted", {"turn_no": turn.turn_no, "text": turn.text, "message_id": message, "queued": queued}
 
 
 def _missing_word(row: Row) -> tuple[str, dict[str, Any]]:

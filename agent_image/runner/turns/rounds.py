@@ -14,7 +14,7 @@ from agent_image.runner.tools.running import Holding, ToolRun
 from agent_image.runner.tools.running import Parts as ToolParts
 from appliance.core.metrics import FIRST_TOKEN
 from appliance.core.records import Task, Turn
-from appliance.core.task_ledger import Step, TaskLedger
+from appliance.core.task_ledger import Step, TaskLedger, key_of
 
 MAX_ROUNDS = 8
 """Model calls of one turn that may ask for tools."""
@@ -121,7 +121,7 @@ class Rounds:
     async def _model(self, messages: tuple[ChatMessage, ...], specs: tuple[ToolSpec, ...], heard: Heard) -> ChatMessage:
         """One journaled model call; one that an earlier attempt finished is replayed, not paid twice."""
         no = self._next()
-        key = f"{self._work.id}:{no}"
+        key = key_of(self._work, no)
         request = ModelRequest(messages, self._asking.max_tokens, key, self._work.trace_id, specs)
         if heard.text and not heard.text.endswith("\n"):
             heard.token("\n\n")

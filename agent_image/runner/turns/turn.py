@@ -10,13 +10,16 @@ import msgspec
 
 from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import TURN_WAITS_S, Isolation
-from agent_image.runner.llm import ChatMessage
+from agent_image.runner.llm import ChatMessage, ToolSpec
 from agent_image.runner.multi.message import is_multi
 from agent_image.runner.multi.orchestration import Orchestration, Stopped, Team
 from agent_image.runner.multi.planner import plan_of
 from agent_image.runner.tools.running import Asked
+from agent_image.runner.turns.live_session import LiveSession
+from agent_image.runner.turns.prompt import Window, build
 from agent_image.runner.turns.publisher import Publisher
 from agent_image.runner.turns.rounds import Asking, Rounds
+from agent_image.runner.turns.summaries import Summaries
 from appliance.core import failpoints, logs
 from appliance.core.approvals import Approval, Approvals
 from appliance.core.conversation_events import ConversationEvents
@@ -24,7 +27,8 @@ from appliance.core.errors import ModelError, ModelSilent, StaleAttempt, StoreAw
 from appliance.core.metrics import ATTEMPTS_RESTARTED, STALE_REFUSED, TURN_SECONDS, TURNS_ENDED
 from appliance.core.records import TaskState, Turn
 from appliance.core.task_ledger import Answer, TaskLedger
-from appliance.core.working_memory import Said, WorkingMemory
+from appliance.core.window import fit
+from appliance.core.working_memory import Past, WorkingMemory
 
 log = logs.get("runner")
 T = TypeVar("T")
@@ -32,6 +36,7 @@ Why = Literal["stopped", "lost", "deadline", "drained"]
 RETRY_DELAYS_S = (1.0, 5.0)
 """Back-off of failed tries; after the last one the turn fails visibly (PROTOCOLS 7.6: three tries)."""
 _STORE_RETRY_S = 0.25
+_NOTHING_SAID = Past()
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +47,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     ledger: TaskLedger
     events: ConversationEvents
     memory: WorkingMemory
+    summaries: Summaries
+    window: Window
     asking: Asking
     team: Team
     approvals: Approvals
@@ -63,6 +70,7 @@ class TurnRun:
         self.turn = turn
         self._parts = parts
         self._publisher = Publisher(parts.events, parts.ledger, turn, parts.agent)
+        self._session = LiveSession(parts.memory, turn, parts.agent)
         self._reader: asyncio.Task[Any] | None = None
         self._why: Why | None = None
         self._team: Orchestration | None = None
@@ -82,13 +90,14 @@ class TurnRun:
             if self.turn.attempt > 1:
                 ATTEMPTS_RESTARTED.inc()
             past = await self._past()
+            await self._session.begin(past, tuple(spec.name for spec in self._specs()))
             async with self._parts.isolation.of(self.turn.id, self.turn.crash_count, TURN_WAITS_S):
                 await self._answer(past)
         except StaleAttempt:
             STALE_REFUSED.inc()
             log.info("attempt_overtaken", turn=self.turn.id, attempt=self.turn.attempt)
 
-    async def _answer(self, past: tuple[Said, ...]) -> None:
+    async def _answer(self, past: Past) -> None:
         try:
             ready = await self.patiently(lambda: self._parts.commands.answer(self.turn))
             if ready is not None:
@@ -114,21 +123,31 @@ class TurnRun:
         if not self._publisher.stale.is_set():
             await self._quietly(lambda: self._parts.approvals.announced(approval.id))
 
-    async def _prompt(self, past: tuple[Said, ...]) -> tuple[ChatMessage, ...]:
-        """Return what the model is told: the past and the message, or what sub-agents found."""
+    async def _prompt(self, past: Past) -> tuple[ChatMessage, ...]:
+        """Return what the model is told: what of the past has room and the message, or what sub-agents found."""
         if is_multi(self.turn.text):
             return await self._from_sub_agents()
-        said = [ChatMessage("user" if it.role == "user" else "assistant", it.text) for it in past]
-        return (*said, ChatMessage("user", self.turn.text))
+        recalled = ()
+        room = self._parts.window.room(self._specs(), recalled, self.turn.text)
+        summary, messages = fit(past.messages, past.summary.text, room)
+        return build(messages, summary, recalled, self.turn.text)
+
+    def _specs(self) -> tuple[ToolSpec, ...]:
+        return self._parts.asking.tools.box.specs()
 
     async def _from_sub_agents(self) -> tuple[ChatMessage, ...]:
         plan, planned = await plan_of(self.turn.text, self._rounds.aside)
-        team = Orchestration(self.turn, plan, self._parts.team, self._publisher.say, planned=planned)
+        team = Orchestration(self.turn, plan, self._parts.team, self._say_of_team, planned=planned)
         self._team = team
         messages = await self.patiently(lambda: self.endable(team.results()))
         if team.cut:
             self._publisher.token(f"Ended early: {team.cut}. From what there is:\n\n")
         return messages
+
+    def _say_of_team(self, kind: str, **data: Any) -> None:
+        self._publisher.say(kind, **data)
+        if self._team is not None:
+            self._session.team_is(list(self._team.children.values()))
 
     async def _stopped(self, stopped: Stopped) -> None:
         """End a `/multi` that is to have no answer, with what stands in its place."""
@@ -140,7 +159,7 @@ class TurnRun:
     async def _end_children(self) -> None:
         await self.patiently(lambda: self._parts.team.batches.cancel_children(self.turn.id))
 
-    async def _past(self) -> tuple[Said, ...]:
+    async def _past(self) -> Past:
         return await self.patiently(lambda: self._parts.memory.recall(self.turn))
 
     async def endable(self, work: Coroutine[Any, Any, T]) -> T:
@@ -167,7 +186,7 @@ class TurnRun:
     def _answered(self) -> Answer:
         return Answer(TaskState.DONE, self._publisher.text, model=self._rounds.route.model, meta=self._meta())
 
-    async def _commit(self, answer: Answer, past: tuple[Said, ...] = ()) -> None:
+    async def _commit(self, answer: Answer, past: Past = _NOTHING_SAID) -> None:
         """Commit first, then tell (PROTOCOLS 8.2): what the page shows at `done` is what the row holds."""
         parts = self._parts
         failpoints.reach("before_commit")
@@ -181,9 +200,9 @@ class TurnRun:
         if not self._publisher.stale.is_set():
             await self._quietly(lambda: parts.ledger.announced(self.turn.id, self.turn.attempt, answer.state))
         if answer.state is TaskState.DONE:
-            await self._quietly(
-                lambda: parts.memory.remember(self.turn, past, answer.text or "", agent=parts.agent, model=answer.model)
-            )
+            past = past.with_turn(self.turn, answer.text or "")
+            await self._session.end(past, answer.model)
+            parts.summaries.offer(self.turn, past)
 
     async def _failed(self, error: ModelError) -> None:
         delay_s = delay_after(error, self.turn.fail_count)

@@ -7,8 +7,8 @@ from appliance.embedded.bootstrap.machine import Machine
 
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 OLDEST_GLIBC = (2, 31)
-MEMORY_GB = 1.2
-"""Three agents, the stores and the bundled model."""
+MEMORY_GB = 1.4
+"""Three agents, the stores and the bundled models."""
 DATA_GB = 0.5
 
 

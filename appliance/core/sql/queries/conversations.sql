@@ -42,11 +42,3 @@ select t.*, m.text as message from tasks t join messages m on m.task_id = t.id a
 -- Turns of a conversation without an answer, so that the page can say why.
 select t.*, m.text as message from tasks t join messages m on m.task_id = t.id and m.role = 'user'
  where t.conversation_id = %(conversation)s and t.state in ('failed', 'dead', 'cancelled') order by t.turn_no;
-
--- name: history
--- What a model is told: whole turns that were answered, then this turn's message.
-select role, text from (
-  select m.turn_no, m.role, m.text from messages m join tasks t on t.id = m.task_id
-   where m.conversation_id = %(conversation)s and m.turn_no < %(turn_no)s and t.state = 'done'
-   order by m.turn_no desc, m.role limit %(limit)s) newest
- order by turn_no, role desc;

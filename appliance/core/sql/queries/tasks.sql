@@ -12,7 +12,7 @@ select s.* from (
 
 -- name: claim_tasks
 select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
-       trace_id, state
+       trace_id, edits, state
   from claim_tasks(%(boot)s, %(ids)s::uuid[], make_interval(secs => %(deadline_s)s));
 
 -- name: commit_tasks
@@ -34,7 +34,7 @@ select * from sweep_unclaimed(%(epoch)s, %(boot)s, %(gen)s, make_interval(secs =
 
 -- name: tasks_running_of
 select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
-       trace_id, cancel_requested_at is not null as cancelled, deadline_at < clock_timestamp() as overdue
+       trace_id, edits, cancel_requested_at is not null as cancelled, deadline_at < clock_timestamp() as overdue
   from tasks where owner_boot = %(boot)s and state = 'running' and kind <> 'conversation';
 
 -- name: progress_of
