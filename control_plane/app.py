@@ -81,7 +81,7 @@ def application(config: Settings) -> ASGIApp:
     """Build the web application; connections open with it and close with it."""
     redis, postgres = Redis(config), Postgres(config, application="control plane")
     steering = Steering(config, redis, postgres)
-    reads = Reads(config, redis, postgres, steering)
+    reads, measured = Reads(config, redis, postgres, steering), Measured(redis, postgres, config)
 
     @asynccontextmanager
     async def stores(_app: Litestar) -> AsyncIterator[None]:
@@ -91,6 +91,7 @@ def application(config: Settings) -> ASGIApp:
                 yield
         finally:
             await reads.aclose()
+            await measured.aclose()
             await postgres.aclose()
             await redis.aclose()
 
@@ -100,7 +101,7 @@ def application(config: Settings) -> ASGIApp:
         handlers=[*PAGES, *API, *TASK_API, targets],
         templates=[Path(__file__).parent / "templates"],
         checks={"redis": redis.ping, "postgresql": postgres.ping},
-        measure=Measured(redis, postgres, config).text,
+        measure=measured.text,
         lifespan=[stores],
         after_exception=[steering.keep_refusal],
         dependencies={name: provided(reader) for name, reader in reads.named.items()}

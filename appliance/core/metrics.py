@@ -117,6 +117,8 @@ for _route in ("direct", "queued"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("done", "failed", "refused"):
     EMBEDDING_REQUESTS.labels(_outcome)
+for _outcome in ("hit", "miss"):
+    EMBEDDING_CACHE.labels(_outcome)
 for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
 for _state in ("done", "failed"):

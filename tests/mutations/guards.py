@@ -1,6 +1,7 @@
 """All guards."""
 
 from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
+from tests.mutations.embeddings import EMBEDDINGS
 from tests.mutations.fleet import FLEET
 from tests.mutations.memories import MEMORIES
 from tests.mutations.schedules import SCHEDULES
@@ -12,5 +13,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES, *TASK_ACTS, *MEMORIES,
+    *SCHEDULES, *TASK_ACTS, *MEMORIES, *EMBEDDINGS,
 )  # fmt: skip
