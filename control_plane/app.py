@@ -32,6 +32,7 @@ from control_plane.queries.agents import AgentReads
 from control_plane.queries.audit import AuditReads
 from control_plane.queries.games import GameReads
 from control_plane.queries.questions import QuestionReads
+from control_plane.queries.sessions import SessionReads
 from control_plane.queries.stores import StoreReads
 from control_plane.queries.tasks import LiveTasks
 from control_plane.steering import Steering
@@ -65,6 +66,7 @@ class Reads:
             "question_reads": QuestionReads(postgres),
             "fleet": steering.fleet,
             "operations": steering.operations,
+            "session_reads": SessionReads(redis, postgres),
             "task_lists": lists,
             "task_changes": TaskActs(postgres),
             "live_tasks": self._tasks,

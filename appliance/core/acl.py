@@ -61,7 +61,13 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             read=registry,
             channels=[agent, abort, task],
         ),
-        "control": _allow(f"{_SEE_REGISTRY} info publish {_VECTORS}", write=vectors, read=registry, channels=[config]),
+        # The JSON module asks for the right to write what it reads; without a command that writes, it reads.
+        "control": _allow(
+            f"{_SEE_REGISTRY} info publish json.get {_VECTORS}",
+            write=[keys.session("*"), *vectors],
+            read=registry,
+            channels=[config],
+        ),  # fmt: skip
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
             f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len", read=registry, channels=[config]

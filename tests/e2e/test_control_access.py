@@ -8,6 +8,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Response
 
+from appliance.core.records import Turn
+from appliance.core.working_memory import Past, SubAgent, Summary, WorkingMemory
 from tests.cluster import Cluster, running_cluster
 from tests.e2e.control import signed_in
 from tests.e2e.test_look import MEASURE
@@ -29,6 +31,15 @@ SERIOUS = ("serious", "critical")
 MOST_BYTES = 150_000
 
 
+async def remember(cluster: Cluster, turn: Turn) -> None:
+    """Have a session and a summary at hand of a conversation."""
+    memory = WorkingMemory(cluster.redis, cluster.postgres, ttl_s=3600, window=8192)
+    await memory.begin(turn, Past(), agent="agent-1", tools=("remind", "spawn_sub_agent", "web_fetch"))
+    await memory.note_team(turn, {"facts": SubAgent("running", output_key=turn.id), "critic": SubAgent("waiting")})
+    await memory.remember(turn, Past().with_turn(turn, "so"), agent="agent-1", model="bundled/SmolLM2-135M")
+    await memory.summarise(turn, Summary(1, "- Why is it so? " * 30, "ollama/llama3.2:3b"))
+
+
 @pytest.fixture(scope="module")
 async def shown() -> AsyncIterator[Cluster]:
     """A cluster whose pages all have something to show."""
@@ -38,6 +49,7 @@ async def shown() -> AsyncIterator[Cluster]:
         [task] = await letters.dead(why="the disk is full")
         turn = await letters.turn("why?")
         await letters.answer(turn)
+        await remember(cluster, turn)
         for about in (0, 1):
             waits, question = await letters.question(about=about)
         await letters.approvals.answer(await letters.user(), waits.conversation_id, question.id, "skip")
