@@ -9,7 +9,7 @@ _SESSIONS = "tests/integration/test_working_memory.py::test_"
 _SUMMARIES = "tests/integration/test_summaries.py::test_"
 _FITS, _TOLD = "tests/unit/test_summaries.py::test_", "tests/unit/test_prompt.py::test_"
 
-MEMORY = [
+SESSIONS = [
     Guard("an older writer of a session is refused", _PATCH,
           "    if (theirs[i] or -1) > number then return 0 end\n", "",
           f"{_SESSIONS}an_older_turn_or_attempt_writes_nothing"),
