@@ -7,10 +7,11 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from agent_image.runner.memory.quoting import BEGIN
-from tests.cluster import Cluster, running_cluster
+from tests.cluster import Cluster
 from tests.e2e.conftest import Tab
 from tests.e2e.test_chat import ask, turn_done
-from tests.fakes.embedder import MODEL, FakeEmbedder
+from tests.fakes.embedder import FakeEmbedder
+from tests.remembered import remembering
 from tests.waiting import wait_until
 
 SHORT = "[[tokens=2]]"
@@ -18,11 +19,8 @@ SHORT = "[[tokens=2]]"
 
 @pytest.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    """Two agents that remember; a slow machine is given time."""
-    async with FakeEmbedder() as embedder, running_cluster(
-        2, EMBEDDING_URL=embedder.url, EMBEDDING_MODEL=MODEL, CLUSTER_MEMORY_RECALL_DISTANCE="0.9",
-        CLUSTER_MEMORY_RECALL_WITHIN="4", CLUSTER_MIN_SECONDARIES="0",
-    ) as running:  # fmt: skip
+    """Two agents that remember."""
+    async with FakeEmbedder() as embedder, remembering(2, embedder) as running:
         yield running
 
 
