@@ -28,7 +28,7 @@ _KEEP = (
 )
 _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
-    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
+    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel sadd srem del"
 )
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.
 _MEASURE = "info xlen xinfo|groups xinfo|consumers slowlog|get slowlog|len"

@@ -1,7 +1,7 @@
 """Puts together what a runner needs for tasks."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
@@ -11,6 +11,7 @@ from agent_image.runner.tasks.board import Board
 from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.tasks.worker import Worker
+from appliance.core import needs
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
@@ -27,7 +28,8 @@ class Tasks:
     ) -> None:  # fmt: skip
         kinds.load(filter(None, config.task_modules.split(",")))
         self.batches = TaskBatches(postgres, timeout_s=config.task_timeout, max_queued=config.cluster_max_queued_tasks)
-        stream = TaskStream(redis)
+        can = (*config.capabilities(terminal=config.cluster_terminal), needs.of_agent(config.cluster_agent_id))
+        stream = TaskStream(redis, can)
         teller = Teller(redis, stream, lambda: hub.generation)
         slots = config.cluster_max_tasks
 
@@ -35,7 +37,10 @@ class Tasks:
             """Rows of one user that Redis knows at a time: as many as the cluster runs at once (PROTOCOLS 7.4)."""
             return slots * (1 + len(neighbours.named()))
 
-        self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work, isolation)
+        def declare() -> Awaitable[None]:
+            return self.batches.declare(boot, config.cluster_agent_id, can)
+
+        self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work, isolation, declare)
         self.board = Board(redis, self.batches, teller, share)
         self.dispatcher = Dispatcher(boot, self.batches, teller, share)
 

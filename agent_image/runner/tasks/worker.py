@@ -40,6 +40,7 @@ class Worker:
     def __init__(
         self, boot: str, slots: int, batches: TaskBatches, stream: TaskStream, teller: Teller,
         tasks_wait: asyncio.Event, may_work: Callable[[], bool], isolation: Isolation,
+        declare: Callable[[], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._boot = boot
         self._slots = slots
@@ -49,6 +50,8 @@ class Worker:
         self._tasks_wait = tasks_wait
         self._may_work = may_work
         self._isolation = isolation
+        self._declare: Callable[[], Awaitable[None]] | None = declare
+        """Says what this agent can; None once it has been said."""
         self._attempts = Attempts(self._ended, isolation)
         self._ends: list[tuple[Task, Outcome]] = []
         self._read: list[Entry] = []
@@ -108,6 +111,9 @@ class Worker:
 
     async def _take(self, free: int) -> bool:
         """Claim the rows of up to `free` entries; False when there was nothing to read, or all have to wait."""
+        if self._declare:  # a standby, which takes nothing, says nothing
+            await self._declare()
+            self._declare = None
         entries = self._postponed[:free] or await self._fetch(free)
         if not entries:
             return False
