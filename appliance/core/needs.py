@@ -8,8 +8,9 @@ from appliance.core.errors import BadInput
 MOST = 5
 GRACE_S = 10.0
 """So long a preference waits for an agent that had what it takes."""
+_OF_AGENT = "agent:"
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-_NEED = re.compile(rf"{_WORD.pattern}|agent:[\w.-]{{1,64}}")
+_NEED = re.compile(rf"{_WORD.pattern}|{_OF_AGENT}[\w.-]{{1,64}}")
 
 
 def declared(text: str) -> tuple[str, ...]:
@@ -25,7 +26,7 @@ def declared(text: str) -> tuple[str, ...]:
 
 def of_agent(agent_id: str) -> str:
     """Return the capability that only this agent has."""
-    return f"agent:{agent_id}"
+    return _OF_AGENT + agent_id
 
 
 def checked(needs: Sequence[str]) -> tuple[str, ...]:

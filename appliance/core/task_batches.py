@@ -135,9 +135,13 @@ class TaskBatches:
         told = tuple((str(row["id"]), row["priority"]) for row in rows if row["dispatched"])
         return Published(tuple(found[key] for key in keys), told)
 
-    async def declare(self, boot: str, agent: str, capabilities: Sequence[str]) -> None:
-        """Say what a boot can, before it claims anything: it is given nothing that needs more."""
-        await self._postgres.row("declare_capabilities", boot=boot, agent=agent, capabilities=list(capabilities))
+    async def declare(self, boot: str, capabilities: Sequence[str]) -> bool:
+        """Say what a boot can, before it claims anything: it is given nothing that needs more.
+
+        False: its keeper has not registered it yet.
+        """
+        said = await self._postgres.value("declare_capabilities", boot=boot, capabilities=list(capabilities))
+        return said is not None
 
     async def claim(self, boot: str, ids: Sequence[str]) -> Claimed:
         """Take those of `ids` that are still to be done for `boot`; none for a boot that is dead."""

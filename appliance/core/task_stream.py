@@ -12,7 +12,7 @@ from appliance.core.redis import Redis, answering
 
 IDLE_MS = 1000
 """An entry that was read and neither claimed nor dropped within this time is read by somebody else."""
-_RANKS = {priority: str(rank) for rank, priority in enumerate(PRIORITIES, 1)}
+_RANKS: dict[str, str] = {priority: str(rank) for rank, priority in enumerate(PRIORITIES, 1)}
 
 
 class Entry(NamedTuple):
@@ -35,7 +35,7 @@ class TaskStream:
 
     def __init__(self, redis: Redis, capabilities: Sequence[str] = ()) -> None:
         self._redis = redis
-        self._capabilities = capabilities
+        self.capabilities = capabilities
         """What its reader can: directed work for others is never read."""
         keys = redis.keys
         self._streams = [keys.tasks(priority) for priority in PRIORITIES]
@@ -76,7 +76,7 @@ class TaskStream:
             StoreAway: Redis does not answer; entries whose reply was lost come again after IDLE_MS.
         """
         idle_ms = IDLE_MS if left_behind else 0
-        args = [consumer, count, idle_ms, *self._passed, *self._capabilities]
+        args: list[str | int | float | bytes] = [consumer, count, idle_ms, *self._passed, *self.capabilities]
         found = await self._redis.call("fetch", [*self._streams, self._needs], args)
         entries = list(_entries(found[1:]))
         if entries and (share := int(found[0])):

@@ -166,8 +166,9 @@ def _now(rows: Rows) -> Iterable[Moment]:
         why = life.reason if own or life.state is not TaskState.DEAD else ""  # else its last attempt says so
         yield Moment(life.state_at, "ended", str(life.state), attempt, life.agent if own else "", why)
     elif life.state is not TaskState.RUNNING:
-        yield Moment(max(life.due_at, life.state_at), "waits", "may run from now on, waits for an agent"
-                     if life.state is TaskState.QUEUED else "waits for what comes before it", why=life.no_agent)  # fmt: skip
+        for_agent = life.state is TaskState.QUEUED
+        what = "may run from now on, waits for an agent" if for_agent else "waits for what comes before it"
+        yield Moment(max(life.due_at, life.state_at), "waits", what, why=life.no_agent)
 
 
 def _step(step: StepDone) -> Moment:

@@ -17,7 +17,7 @@ class Directed(Books):
     """The ledger; who has a GPU is what these tests are about."""
 
     async def can(self, boot: str, *capabilities: str) -> None:
-        await self.batches.declare(boot, "agent-1", capabilities)
+        assert await self.batches.declare(boot, capabilities)
 
     async def need(self, count: int = 1, *, of: str = "ada", prefers: bool = False) -> tuple[str, ...]:
         published = await self.put_up(count, of=of, needs=("gpu",), prefers=prefers)
@@ -77,12 +77,16 @@ async def test_several_needs_are_those_of_one_agent(books: Directed) -> None:
 
 async def test_what_nobody_can_do_is_in_nobody_s_way(books: Directed) -> None:
     await books.need(3 * SHARE)
-    assert len((await books.put_up(SHARE)).told) == SHARE, "the person's share of other work is whole"
-    await books.can(books.other, "gpu")
     epoch = await books.lead()
-    assert len(await books.told(epoch)) == SHARE, "its own share is told"
-    await books.put_up(SHARE, share=0)
-    assert await books.sweep(epoch) == [], "the share of other work is used up"
+    assert await books.told(epoch) == {}
+    assert len((await books.put_up(4)).told) == 4
+
+
+async def test_directed_work_and_other_work_have_shares_of_their_own(books: Directed) -> None:
+    await books.can(books.other, "gpu")
+    await books.need(3 * SHARE)
+    assert len(await books.told(await books.lead())) == SHARE
+    assert len((await books.put_up(SHARE)).told) == SHARE
 
 
 async def test_each_person_has_a_share_of_what_a_capability_can_do(books: Directed) -> None:

@@ -15,7 +15,8 @@ _POLICIES = "tests/integration/test_multi_policies.py::test_"
 
 TASKS = [
     Guard("a dead boot claims no task", _NOW,
-          "into v_can from boots where boot = p_boot and dead_at is null for share;\n  if not found then return; end if;",
+          "into v_can from boots where boot = p_boot and dead_at is null for share;\n"
+          "  if not found then return; end if;",
           "into v_can from boots where boot = p_boot;",
           f"{_ROWS}a_dead_boot_claims_nothing_and_commits_nothing"),
     Guard("a task that is not due is not claimed", _NOW,
@@ -59,7 +60,8 @@ TASKS = [
     Guard("a larger batch waits longer for its next turn", "appliance/core/task_stream.py",
           "self._count(entries[0].rank - 1, len(entries) / share)", "self._count(entries[0].rank - 1, 1 / share)",
           f"{_STREAMS}under_load_the_classes_share_six_to_three_to_one"),
-    Guard("an old head counts one class up", f"{_LUA}/fetch.lua", "SHARES[now - since > AGED_MS and math.max(1, class - 1) or class]",
+    Guard("an old head counts one class up", f"{_LUA}/fetch.lua",
+          "SHARES[now - since > AGED_MS and math.max(1, class - 1) or class]",
           "SHARES[class]", f"{_STREAMS}a_stream_whose_head_is_old_counts_one_class_up"),
     Guard("an entry that was read hides no row that came back", f"{_LUA}/enqueue.lua",
           "if there == place and (pending.err or #pending == 0) then return false end",
@@ -95,7 +97,7 @@ TASKS = [
     Guard("directed work has shares of its own", _NOW,
           "and t.dispatched_gen is not null and t.lane is null limit p_share",
           "and t.dispatched_gen is not null limit p_share",
-          f"{_DIRECTED}what_nobody_can_do_is_in_nobody_s_way"),
+          f"{_DIRECTED}directed_work_and_other_work_have_shares_of_their_own"),
     Guard("a line of directed work gets its share", _NOW, "order by o.due_at, o.id limit p_share)",
           "order by o.due_at, o.id)", f"{_DIRECTED}each_person_has_a_share_of_what_a_capability_can_do"),
     Guard("a deposed primary tells of no directed work", _NOW,

@@ -1,7 +1,7 @@
 """Puts together what a runner needs for tasks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
@@ -37,10 +37,7 @@ class Tasks:
             """Rows of one user that Redis knows at a time: as many as the cluster runs at once (PROTOCOLS 7.4)."""
             return slots * (1 + len(neighbours.named()))
 
-        def declare() -> Awaitable[None]:
-            return self.batches.declare(boot, config.cluster_agent_id, can)
-
-        self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work, isolation, declare)
+        self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work, isolation)
         self.board = Board(redis, self.batches, teller, share)
         self.dispatcher = Dispatcher(boot, self.batches, teller, share)
 

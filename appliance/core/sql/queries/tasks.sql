@@ -13,9 +13,7 @@ select s.* from (
  where w.waiting < %(limit)s;
 
 -- name: declare_capabilities
--- Its keeper registers the boot as well, sooner or later.
-insert into boots(boot, agent_id, capabilities) values (%(boot)s, %(agent)s, %(capabilities)s::text[])
-on conflict (boot) do update set capabilities = excluded.capabilities returning boot;
+update boots set capabilities = %(capabilities)s::text[] where boot = %(boot)s returning boot;
 
 -- name: claim_tasks
 select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
