@@ -65,7 +65,10 @@ def test_only_the_command_itself_asks_for_sub_agents(text: str, *, yes: bool) ->
             "Line 2: a sub-agent that fails may continue, retry, stop,",
         ),
         ("/multi goal\n- a = builder (needs A GPU): x", "Line 2: 'A GPU' is nothing an agent can have"),
-        ("/multi goal\n- a = builder: x\n- b = builder (needs a): y", "b needs 'a', which is a sub-agent: write `after a`"),
+        (
+            "/multi goal\n- a = builder: x\n- b = builder (needs a): y",
+            "b needs 'a', which is a sub-agent: write `after a`",
+        ),
         ("/multi goal\n- a = builder (behind b): x", "Line 2: write `(after NAMES)`, `(or retry)`, "),
         ("/multi goal\n- a = builder (or stop; or retry): x", "not `(or retry)`"),
         ("/multi goal\nlimits: money=3\n- builder: x", "Line 2: write `limits: tokens=20000 seconds=300`"),
