@@ -64,7 +64,7 @@ class TaskStream:
         args: list[str | int | float | bytes] = [self._redis.keys.generation, generation]
         for task, place in tasks:
             args += [_RANKS.get(place) or _directed(place), task]
-        keys = [*self._streams, self._needs, self._queued, self._wake]
+        keys = [*self._streams, self._queued, self._wake, self._needs]
         return int(await self._redis.call("enqueue", keys, args))
 
     async def fetch(self, consumer: str, count: int, *, left_behind: bool = False) -> list[Entry]:

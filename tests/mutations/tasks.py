@@ -41,7 +41,7 @@ TASKS = [
           "and o.dispatched_gen is not null and o.dispatched_gen <> p_gen", "and false",
           f"{_ROWS}rows_told_to_another_redis_are_told_to_this_one"),
     Guard("a row has one entry", f"{_LUA}/enqueue.lua",
-          "if untold(keys, place, redis.call('HGET', keys[5], task)) then", "if true then",
+          "if untold(keys, place, redis.call('HGET', keys[4], task)) then", "if true then",
           f"{_STREAMS}a_row_has_one_entry_however_often_it_is_told_of"),
     Guard("a mark without its entry hides nothing", f"{_LUA}/enqueue.lua",
           "  if #redis.call('XRANGE', stream, known, known) == 0 then return true end\n", "",

@@ -42,6 +42,11 @@ local function stream_of(keys, place)
   return keys[tonumber(place)] or keys[tonumber(string.sub(place, 1, 1))] .. string.sub(place, 2)
 end
 
+-- All needs that streams exist for; none to a program of the version before, which names no such key.
+local function known_needs(key)
+  return key and redis.call('SMEMBERS', key) or {}
+end
+
 -- What the hash `queued` says of an entry: its id; of directed work the place as well.
 local function mark_of(place, entry)
   return tonumber(place) and entry or entry .. ' ' .. place

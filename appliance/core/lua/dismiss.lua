@@ -17,7 +17,7 @@ end
 redis.register_function('dismiss', function(keys, args)
   local removed = 0
   for class = 1, 3 do removed = removed + dismissed(keys[class], args[1]) end
-  for _, needs in ipairs(redis.call('SMEMBERS', keys[4])) do
+  for _, needs in ipairs(known_needs(keys[4])) do
     local streams, waits = {}, false
     for class = 1, 3 do
       local stream = stream_of(keys, class .. ':' .. needs)

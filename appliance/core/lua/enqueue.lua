@@ -1,4 +1,4 @@
--- enqueue(high, normal, low, needs, queued, wake; generation_key, generation, place, task, place, task, ...) -> added
+-- enqueue(high, normal, low, queued, wake, needs; generation_key, generation, place, task, place, task, ...) -> added
 -- Tell agents of rows that wait; a place is a class (1, 2, 3) or, of directed work, `class:needs`. A row that has an
 -- entry gets no second one (PROTOCOLS 7.4).
 -- An entry that somebody has read is no telling any more: its reader claimed the row, which has come back since, or died
@@ -25,14 +25,14 @@ redis.register_function('enqueue', function(keys, args)
   local added = 0
   for i = 3, #args, 2 do
     local place, task = args[i], args[i + 1]
-    if untold(keys, place, redis.call('HGET', keys[5], task)) then
+    if untold(keys, place, redis.call('HGET', keys[4], task)) then
       local entry = redis.call('XADD', stream_of(keys, place), '*', 't', task)
-      redis.call('HSET', keys[5], task, mark_of(place, entry))
+      redis.call('HSET', keys[4], task, mark_of(place, entry))
       local needs = string.match(place, ':(.+)')
-      if needs then redis.call('SADD', keys[4], needs) end
+      if needs then redis.call('SADD', keys[6], needs) end
       added = added + 1
     end
   end
-  if added > 0 then redis.call('XADD', keys[6], 'MAXLEN', 1, '*', 'n', added) end
+  if added > 0 then redis.call('XADD', keys[5], 'MAXLEN', 1, '*', 'n', added) end
   return added
 end)

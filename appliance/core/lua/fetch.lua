@@ -36,7 +36,7 @@ end
 -- The places this reader may read: the three classes, and those of needs that it has.
 local function places(needs_key, args)
   local found, can = {'1', '2', '3'}, {}
-  local known = redis.call('SMEMBERS', needs_key)
+  local known = known_needs(needs_key)
   if #known == 0 then return found end
   for i = 7, #args do can[args[i]] = true end
   for _, needs in ipairs(known) do
