@@ -108,7 +108,8 @@ language sql as $$
   returning id, priority
 $$;
 
--- As before (7.2); when directed work ended, the dispatcher learns that the next of its line may be told.
+-- As before (7.2); when directed work ended, the dispatcher learns that the next of its line may be told. Mostly nothing
+-- of that person waits untold: to see that costs a third of an update that finds nothing.
 create or replace function commit_tasks(
   p_boot uuid, p_gen text, p_ids uuid[], p_attempts int[], p_states text[], p_results jsonb[], p_reasons text[])
 returns table(what text, id uuid, priority text) language plpgsql as $$
@@ -135,6 +136,9 @@ begin
     select t.user_id, count(*), count(t.lane) from tasks t where t.id = any(v_ended)
      group by t.user_id order by t.user_id loop
     if v_directed > 0 then perform pg_notify('nexus_queued', ''); end if;
+    continue when not exists(
+      select 1 from tasks t where t.user_id = v_user and t.state = 'queued' and t.kind <> 'conversation'
+                              and t.dispatched_gen is null and t.lane is null);
     return query select 'next', n.id, n.priority from dispatch_of(v_user, p_gen, v_count - v_directed) n;
   end loop;
 end $$;
