@@ -86,6 +86,7 @@ TASKS = dashboard(
         number("Running", "sum(nexus_tasks_running)"),
         number("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s", bad_above=120),
         number("Dead letters", "sum(nexus_tasks_dead)", bad_above=1),
+        number("Nobody can do", "sum(nexus_tasks_unservable)", bad_above=1),
         number("Ended per minute", f"60 * {_rate('nexus_turns_total')}"),
     ],
     [
@@ -93,7 +94,7 @@ TASKS = dashboard(
             "Accepted",
             {"{{route}}": _rate("nexus_turns_accepted_total", "route")},
             "ops",
-            "direct: run where they were accepted; queued: another agent, or later.",
+            "direct: run where they were accepted; distributed: by whoever has room; waiting: for the turn before.",
         ),
         graph("Ended", {"{{state}}": _rate("nexus_turns_total", "state")}, "ops"),
         graph("Share of each agent", {"{{agent}}": _rate("nexus_turns_total", "agent")}, "ops", stacked=True),

@@ -77,6 +77,7 @@ class Runner:
     def __init__(self, config: Settings, boot: str, page: SharedPage, port: int) -> None:
         self._config = config
         self._page = page
+        page.terminal = int(config.cluster_terminal)
         self._port = port
         agent = config.cluster_agent_id
         self._redis = Redis(config)

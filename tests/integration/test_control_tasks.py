@@ -298,3 +298,18 @@ async def test_what_an_operator_did_stands_in_the_audit_log(own: Cluster, letter
     ]  # fmt: skip
     assert log[1]["detail"]["payload"] == "edited"
     assert "of ada" not in str(log), "what cannot be erased keeps no payload"
+
+
+async def test_what_nobody_can_do_says_so_in_lists_and_on_its_page(own: Cluster, letters: Letters) -> None:
+    [id_] = await letters.put_up(kind=f"k{uuid4().hex[:6]}", needs=("gpu", "web"))
+    why = "No agent can do it: needs gpu, web."
+    async with browser(own, "viewer") as http:
+        page, listed = (await http.get(f"/control/tasks/{id_}")).text, (await http.get("/control/tasks")).text
+        seen = (await http.get(f"{API}/tasks/{id_}", headers={"Accept": "application/json"})).json()
+    assert (why in page, why in listed, "<dt>Needs</dt>" in page) == (True, True, True)
+    assert (seen["line"]["needs"], seen["line"]["no_agent"]) == (["gpu", "web"], why)
+    assert seen["moments"][0]["what"] == "published by ada, for an agent that has gpu, web"
+    await letters.batches.declare(letters.boot, ["web", "gpu"])
+    async with browser(own, "viewer") as http:
+        assert why not in (await http.get(f"/control/tasks/{id_}")).text
+    await letters.batches.declare(letters.boot, [])
