@@ -3,7 +3,7 @@
 import asyncio
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -120,10 +120,14 @@ class Library:
         assert kept.settled[0].id
         return await self.people.store.get(user or self.people.ada, kept.settled[0].id)
 
-    async def settle(self, indexing: Indexing | None = None) -> None:
-        """Index until there is nothing to do."""
+    async def settle(
+        self, indexing: Indexing | None = None, meanwhile: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Index until there is nothing to do; `meanwhile` is waited for after each step."""
         for _ in range(200):
             waits_s = await (indexing or self.indexing).once()
+            if meanwhile:
+                await meanwhile()
             if not await self.upkeep.once() and waits_s == LOOK_S:
                 return
         raise AssertionError("the index never comes to rest")

@@ -179,11 +179,17 @@ async def test_another_model_takes_over_while_searches_go_on(library: Library) -
             if over:
                 return
 
+    async def some_were_asked() -> None:
+        until = len(seen) + 2
+        await wait_until(lambda: _true(asking.done() or len(seen) >= until), of="searches")
+
     asking = asyncio.create_task(ask_on())
-    await library.settle(library.keeps(newer))
+    await library.settle(library.keeps(newer), some_were_asked)
+    searched_by_newer = newer.asked
+    await some_were_asked()
     over = True
     await asking
-    assert len(seen) > 20
+    assert newer.asked > searched_by_newer
     assert set(seen) == {("", 20)}
     assert await library.index.searched() == IndexName("newer", 12)
     assert list(await library.index.wanted()) == [IndexName("newer", 12)]
