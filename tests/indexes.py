@@ -30,6 +30,8 @@ MEANINGS = {
     "berlin": 3, "python": 4, "rust": 5,
 }  # fmt: skip
 
+SAYINGS = ("I drink espresso", "My dog is called Rex", "I live in Berlin", "I write python")
+
 
 class Meaning:
     """An embedder that knows a few words; texts of the same words mean the same."""
