@@ -164,6 +164,24 @@ MODELS = dashboard(
         graph(
             "Circuit open", {"{{agent}} {{model}}": "nexus_model_paused"}, help="1: left alone until its next probe."
         ),
+        graph("Embedder", {"up": "max(nexus_embedder_up)"}, help="1: it answers. 0: memories are found by words only."),
+        graph(
+            "Requests to the embedder",
+            {"{{outcome}}": _rate("nexus_embedding_requests_total", "outcome")},
+            "ops",
+            "failed: no usable answer; refused: its settings are wrong.",
+        ),
+        graph(
+            "Time of a request to the embedder",
+            {"mean": _share(_rate("nexus_embedding_seconds_sum"), _rate("nexus_embedding_seconds_count"))},
+            "s",
+        ),
+        graph(
+            "Vectors known already",
+            {"{{outcome}}": _rate("nexus_embedding_cache_total", "outcome")},
+            "ops",
+            "hit: the same text was asked for before.",
+        ),
         graph("Chunks relayed", {"{{agent}}": _rate("nexus_tokens_streamed_total", "agent")}, "ops"),
     ],
 )

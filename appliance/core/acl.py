@@ -65,12 +65,13 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             read=registry,
             channels=[agent, abort, task],
         ),
+        # The JSON module asks for the right to write what it reads; without a command that writes, it reads.
         "control": _allow(
-            f"{_SEE_REGISTRY} info publish ft.info {_VECTORS}",
-            write=[*vectors, keys.memory_alias],
+            f"{_SEE_REGISTRY} info publish json.get ft.info {_VECTORS}",
+            write=[keys.session("*"), *vectors, keys.memory_alias],
             read=registry,
             channels=[config],
-        ),
+        ),  # fmt: skip
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
             f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len fcall mget incr ft.info",

@@ -123,6 +123,8 @@ for _how in ("meaning", "words", "rows"):
     MEMORY_SEARCH_SECONDS.labels(_how)
 for _outcome in ("done", "failed", "refused"):
     EMBEDDING_REQUESTS.labels(_outcome)
+for _outcome in ("hit", "miss"):
+    EMBEDDING_CACHE.labels(_outcome)
 for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
 for _state in ("done", "failed"):
