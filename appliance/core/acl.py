@@ -71,7 +71,7 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             write=[keys.session("*"), *vectors, keys.memory_alias],
             read=registry,
             channels=[config],
-        ),  # fmt: skip
+        ),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
             f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len fcall mget incr ft.info",

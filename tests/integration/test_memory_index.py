@@ -109,6 +109,18 @@ async def test_memories_wait_for_their_vectors_while_the_embedder_is_away(librar
     assert await library.found("puppy", limit=1) == ["My dog is called Rex"]
 
 
+async def test_a_vector_that_comes_while_its_memory_is_erased_is_no_failure(library: Library) -> None:
+    espresso, dog = await library.say(*SAYINGS[:2])
+    async with library.people.transaction() as connection:
+        await connection.execute("delete from memories where id = %s", [espresso.id])
+        vectors = [(it.id, library.meaning.vector(it.text)) for it in (espresso, dog)]
+        putting = asyncio.create_task(library.rows.put_vectors("meaning", vectors))
+        await wait_until(library.people.somebody_waits, of="a wait for the row")
+    await putting
+    assert [id_ for id_, _ in await library.rows.unembedded("meaning", 9)] == []
+    assert len(await library.people.sql("select 1 from memory_vectors")) == 1
+
+
 async def test_no_index_is_made_before_anybody_knows_the_dimensions(library: Library) -> None:
     library.meaning.away = True
     await library.say("I drink espresso")
