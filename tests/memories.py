@@ -50,9 +50,9 @@ class Rememberer:
     async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
         """Hold what is done until the end."""
         options = connection_options(self.config, "test") | {"options": ""}
-        async with await psycopg.AsyncConnection.connect(self.config.postgres_url, **options) as connection:
-            async with connection.transaction():
-                yield connection
+        opened = await psycopg.AsyncConnection.connect(self.config.postgres_url, **options)
+        async with opened, opened.transaction():
+            yield opened
 
     async def somebody_waits(self) -> bool:
         """Whether a statement waits for a lock in this database."""
