@@ -1,7 +1,8 @@
 """The index is lost, replaced by that of another model, or rebuilt, and every search is answered meanwhile."""
 
 import asyncio
-from collections.abc import Callable
+import signal
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from agent_image.runner.memory import indexing as indexing_module
 from appliance.cli import memory as command
 from appliance.core.errors import CannotStart, NoIndex
 from appliance.core.memory.schema import IndexName
+from appliance.core.postgres import Postgres
 from appliance.embedded.places import Home
 from tests.indexes import SAYINGS, Library, Meaning
 from tests.integration.test_cli_orders import Here
+from tests.memories import Rememberer
+from tests.stores import Stores
 from tests.waiting import wait_until
 
 
@@ -162,3 +166,37 @@ async def test_an_index_that_is_not_what_the_rows_say_is_rebuilt_by_itself(
         await library.settle()
     assert await library.index.searched() == library.name(build=1)
     assert await library.documents() == 2
+
+
+@pytest.fixture
+async def alone() -> AsyncIterator[tuple[Library, Stores]]:
+    """A library with stores that nobody else uses."""
+    own = Stores()
+    try:
+        await own.start()
+        config = await own.with_own_database()
+        postgres = Postgres(config, application="test")
+        await postgres.open()
+        opened = await Library(own, config, postgres, await Rememberer(config, postgres).open()).open()
+        yield opened, own
+        await opened.aclose()
+        await postgres.aclose()
+    finally:
+        await asyncio.to_thread(own.close)
+
+
+async def test_a_redis_that_was_killed_has_its_index_again(alone: tuple[Library, Stores]) -> None:
+    library, own = alone
+    await library.say(*SAYINGS)
+    await library.settle()
+    own.signal("redis", signal.SIGKILL)
+    await own.start_one("redis")
+    if not await library.admin.data.exists(library.redis.keys.generation):
+        await library.begin()  # it came back with nothing; a keeper begins a new life
+
+    async def mended() -> bool:
+        await library.settle()
+        return await library.documents() == len(SAYINGS)
+
+    await wait_until(mended, of="an index with all documents")
+    assert await library.found("coffee", limit=1) == ["I drink espresso"]
