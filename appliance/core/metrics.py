@@ -91,6 +91,10 @@ MODEL_FALLBACKS = Counter(
 )
 MODEL_TOKENS = Counter("nexus_model_tokens_total", "Tokens as the provider counts.", ["model", "kind"], registry=AGENT)
 MODEL_PAUSED = Gauge("nexus_model_paused", "1 while a model is left alone after failures.", ["model"], registry=AGENT)
+MEMORY_SEARCH_SECONDS = Histogram(
+    "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
+    buckets=_STORE, registry=AGENT,
+)  # fmt: skip
 EMBEDDING_REQUESTS = Counter(
     "nexus_embedding_requests_total", "Requests to the embedder by outcome: done, failed, refused.", ["outcome"],
     registry=AGENT,
@@ -115,6 +119,8 @@ for _source in ("redis", "rows"):
     SESSION_SOURCES.labels(_source)
 for _route in ("direct", "distributed", "orchestrate", "waiting"):
     TURNS_ACCEPTED.labels(_route)
+for _how in ("meaning", "words", "rows"):
+    MEMORY_SEARCH_SECONDS.labels(_how)
 for _outcome in ("done", "failed", "refused"):
     EMBEDDING_REQUESTS.labels(_outcome)
 for _outcome in ("hit", "miss"):
@@ -199,6 +205,9 @@ REDIS_LOOKUPS = Reading("nexus_redis_lookups_total", "Keys looked up.", ("outcom
 REDIS_GONE = Reading("nexus_redis_keys_gone_total", "Keys that went by themselves.", ("why",))
 REDIS_NETWORK = Reading("nexus_redis_network_bytes_total", "Bytes over the network.", ("direction",))
 REDIS_KEYS = Reading("nexus_redis_keys", "Keys.")
+MEMORY_ITEMS = Reading("nexus_memory_items", "Memories that hold.")
+MEMORY_UNINDEXED = Reading("nexus_memory_unindexed", "Changes of memories that the index does not hold yet.")
+MEMORY_DRIFT = Reading("nexus_memory_index_drift", "Memories that hold minus documents of the index.")
 EMBEDDER_UP = Reading("nexus_embedder_up", "1 when the embedder answers.")
 POSTGRES_UP = Reading("nexus_postgresql_up", "1 when PostgreSQL answers.")
 POSTGRES_CONNECTIONS = Reading("nexus_postgresql_connections", "Connections by state.", ("state",))

@@ -48,7 +48,9 @@ select (select epoch from cluster_epoch where id = 1) = %(epoch)s as in_force,
                and t.state_at < now() - interval '1 second') as unannounced,
        exists(select 1 from living_schedules s where s.next_at <= now()
                and not exists(select 1 from tasks t where t.id = s.last_task
-                               and t.state in ('queued', 'running', 'waiting'))) as schedules;
+                               and t.state in ('queued', 'running', 'waiting'))) as schedules,
+       exists(select 1 from memories where indexed = '') or exists(select 1 from memory_tombstones where indexed = '')
+         as memories;
 
 -- name: sweep_dead
 select sweep_dead(%(epoch)s, %(boot)s);
