@@ -48,8 +48,8 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     registry = (keys.generation, keys.epoch, keys.primary, keys.released, keys.agents, keys.agent("*"), keys.boot("*"))
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
-    memories = (keys.memory_index("*"),)
     tasks, vectors = (keys.tasks("*"),), (keys.embedding("*", "*"),)
+    memories = (keys.memory_index("*"),)
     agent, health, abort, config, task = (
         keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
     )
