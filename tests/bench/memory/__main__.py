@@ -4,8 +4,8 @@
 
 Without --url the distances kept in `distances.json` serve, of the bundled embedder through `HttpEmbedder`
 (`python -m appliance.embedded.embedder_server PORT`); --keep writes them anew. Exit code 1 when the set of three
-languages misses a goal: precision and recall 0.95 each, 0.9 of contradictions resolved to the newer fact, no instruction
-kept. What was written after the last change of the rules is shown, not judged.
+languages misses a goal: precision and recall 0.95 each, 0.9 of contradictions resolved to the newer fact, no
+instruction kept. What was written after the last change of the rules is shown, not judged.
 """
 
 import argparse
