@@ -12,8 +12,9 @@ from litestar.params import FromPath, JSONBody, Parameter
 from appliance.core.task_acts import Action, Outcome
 from appliance.core.task_lists import PAGE, ConversationSeen, TaskPage, TaskSeen
 from control_plane.api import OPERATOR, Asked, Key, by, key_of
-from control_plane.pages.conversations import Before
+from control_plane.pages.conversations import Before, Sessions
 from control_plane.pages.tasks import Changes, Lists, Only, Text
+from control_plane.queries.sessions import SessionSeen
 
 WHERE = "/control/api/v1"
 Limit = Annotated[int, Parameter(ge=1, le=500)]
@@ -54,6 +55,12 @@ async def conversation(task_lists: Lists, conversation: FromPath[str], before: B
     return await task_lists.conversation(conversation, before)
 
 
+@get(f"{WHERE}/conversations/{{conversation:str}}/session", operation_id="get_session")
+async def session(task_lists: Lists, session_reads: Sessions, conversation: FromPath[str]) -> SessionSeen:
+    """A conversation's working memory: who has it, with which tools, sub-agents and summary; null: read from rows."""
+    return await session_reads.of((await task_lists.conversation(conversation)).id)
+
+
 @post(f"{WHERE}/tasks/{{task:str}}/{{action:str}}", operation_id="act_on_task", status_code=200, guards=OPERATOR)
 async def act(
     request: Asked, task_lists: Lists, task_changes: Changes, task: FromPath[str], action: FromPath[Action],
@@ -79,4 +86,4 @@ async def act_on_many(
     return await task_changes.many(action, data.ids, by=by(request), key=key_of(key), reason=data.reason)
 
 
-TASK_API = [tasks, task, conversation, act, act_on_many]
+TASK_API = [tasks, task, conversation, session, act, act_on_many]

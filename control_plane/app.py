@@ -32,6 +32,7 @@ from control_plane.queries.agents import AgentReads
 from control_plane.queries.audit import AuditReads
 from control_plane.queries.games import GameReads
 from control_plane.queries.questions import QuestionReads
+from control_plane.queries.sessions import SessionReads
 from control_plane.queries.stores import StoreReads
 from control_plane.queries.tasks import LiveTasks
 from control_plane.steering import Steering
@@ -65,6 +66,7 @@ class Reads:
             "question_reads": QuestionReads(postgres),
             "fleet": steering.fleet,
             "operations": steering.operations,
+            "session_reads": SessionReads(redis, postgres),
             "task_lists": lists,
             "task_changes": TaskActs(postgres),
             "live_tasks": self._tasks,
@@ -81,7 +83,7 @@ def application(config: Settings) -> ASGIApp:
     """Build the web application; connections open with it and close with it."""
     redis, postgres = Redis(config), Postgres(config, application="control plane")
     steering = Steering(config, redis, postgres)
-    reads = Reads(config, redis, postgres, steering)
+    reads, measured = Reads(config, redis, postgres, steering), Measured(redis, postgres, config)
 
     @asynccontextmanager
     async def stores(_app: Litestar) -> AsyncIterator[None]:
@@ -91,6 +93,7 @@ def application(config: Settings) -> ASGIApp:
                 yield
         finally:
             await reads.aclose()
+            await measured.aclose()
             await postgres.aclose()
             await redis.aclose()
 
@@ -100,7 +103,7 @@ def application(config: Settings) -> ASGIApp:
         handlers=[*PAGES, *API, *TASK_API, targets],
         templates=[Path(__file__).parent / "templates"],
         checks={"redis": redis.ping, "postgresql": postgres.ping},
-        measure=Measured(redis, postgres, config).text,
+        measure=measured.text,
         lifespan=[stores],
         after_exception=[steering.keep_refusal],
         dependencies={name: provided(reader) for name, reader in reads.named.items()}

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 
 from appliance.core import logs
 from appliance.core import metrics as m
+from appliance.core.embeddings import HttpEmbedder
 from appliance.core.errors import NexusError
 from appliance.core.memory.promotions import Promotions
 from appliance.core.postgres import Postgres, Row
@@ -35,11 +36,14 @@ class Measured:
         self._registry, self._redis, self._postgres = Registry(redis), redis, postgres
         self._settings = settings
         self._promotions = Promotions(postgres, delay_s=settings.cluster_memory_promotion_delay)
+        self._embedder = HttpEmbedder(settings)
         self._under_way: dict[str, asyncio.Task[list[Metric] | None]] = {}
 
     async def text(self) -> bytes:
         """Return Prometheus' text."""
-        reads = {"agents": self._agents, "redis": self._redis_numbers, "work": self._work, "database": self._database}
+        reads: dict[str, Read] = {"agents": self._agents, "redis": self._redis_numbers, "work": self._work}
+        reads |= {"database": self._database}
+        reads |= {"embedder": self._answers} if self._settings.embedding_url else {}
         found = dict(zip(reads, await asyncio.gather(*(self._asked(*it) for it in reads.items())), strict=True))
         metrics = [metric for read in found.values() for metric in read or ()]
         metrics += [
@@ -47,7 +51,12 @@ class Measured:
             m.POSTGRES_UP.of(found["database"] is not None),
             m.MIN_SECONDARIES.of(self._settings.cluster_min_secondaries),
         ]
+        metrics += [m.EMBEDDER_UP.of(found["embedder"] is not None)] if "embedder" in found else []
         return m.exposition(m.Taken(tuple(metrics)))
+
+    async def aclose(self) -> None:
+        """Close what is this one's own."""
+        await self._embedder.aclose()
 
     async def _asked(self, name: str, read: Read) -> list[Metric] | None:
         """Return what was read, or None. Not cancelled when late: a half-read reply belongs to nobody else."""
@@ -71,6 +80,10 @@ class Measured:
         postgres = self._postgres
         connections, locks = await postgres.rows("measured_connections"), await postgres.row("measured_locks")
         return database(await postgres.row("measured_database") or {}, connections, locks or {})
+
+    async def _answers(self) -> list[Metric]:
+        await self._embedder.ping()
+        return []
 
     async def _redis_numbers(self) -> list[Metric]:
         return redis_numbers(await self._redis.info())
@@ -104,6 +117,7 @@ def work(pending: list[Row], counted: Mapping[str, Any]) -> list[Metric]:
         m.TASKS_OLDEST.of({(it,): max(0.0, by_priority.get(it, none)["oldest_s"]) for it in PRIORITIES}),
         m.TASKS_RUNNING.of(counted["running"]),
         m.TASKS_DEAD.of(counted["dead"]),
+        m.TASKS_UNSERVABLE.of(counted["unservable"]),
         m.EPOCH.of(counted["epoch"]),
         m.AGENTS_DESIRED.of(counted["desired"] or 0),
     ]

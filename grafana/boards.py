@@ -86,6 +86,7 @@ TASKS = dashboard(
         number("Running", "sum(nexus_tasks_running)"),
         number("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s", bad_above=120),
         number("Dead letters", "sum(nexus_tasks_dead)", bad_above=1),
+        number("Nobody can do", "sum(nexus_tasks_unservable)", bad_above=1),
         number("Ended per minute", f"60 * {_rate('nexus_turns_total')}"),
     ],
     [
@@ -93,7 +94,7 @@ TASKS = dashboard(
             "Accepted",
             {"{{route}}": _rate("nexus_turns_accepted_total", "route")},
             "ops",
-            "direct: run where they were accepted; queued: another agent, or later.",
+            "direct: run where they were accepted; distributed: by whoever has room; waiting: for the turn before.",
         ),
         graph("Ended", {"{{state}}": _rate("nexus_turns_total", "state")}, "ops"),
         graph("Share of each agent", {"{{agent}}": _rate("nexus_turns_total", "agent")}, "ops", stacked=True),
@@ -163,6 +164,24 @@ MODELS = dashboard(
         graph("Fallbacks", {"{{model}}": _rate("nexus_model_fallbacks_total", "model")}, "ops"),
         graph(
             "Circuit open", {"{{agent}} {{model}}": "nexus_model_paused"}, help="1: left alone until its next probe."
+        ),
+        graph("Embedder", {"up": "max(nexus_embedder_up)"}, help="1: it answers. 0: memories are found by words only."),
+        graph(
+            "Requests to the embedder",
+            {"{{outcome}}": _rate("nexus_embedding_requests_total", "outcome")},
+            "ops",
+            "failed: no usable answer; refused: its settings are wrong.",
+        ),
+        graph(
+            "Time of a request to the embedder",
+            {"mean": _share(_rate("nexus_embedding_seconds_sum"), _rate("nexus_embedding_seconds_count"))},
+            "s",
+        ),
+        graph(
+            "Vectors known already",
+            {"{{outcome}}": _rate("nexus_embedding_cache_total", "outcome")},
+            "ops",
+            "hit: the same text was asked for before.",
         ),
         graph("Chunks relayed", {"{{agent}}": _rate("nexus_tokens_streamed_total", "agent")}, "ops"),
     ],

@@ -9,19 +9,20 @@ import subprocess
 import sys
 import tempfile
 
-LANES = ("integration and not docker", "docker or not integration")
+LANES = ("tests/integration", "not docker"), ("tests", "docker or not integration")
+"""Folder and markers."""
 
 
-def _command(lane: str) -> list[str]:
+def _command(folder: str, markers: str) -> list[str]:
     able = "" if shutil.which("chromium") else " and not e2e"
-    return [sys.executable, "-P", "-m", "pytest", "-m", f"({lane}){able}"]
+    return [sys.executable, "-P", "-m", "pytest", folder, "-m", f"({markers}){able}"]
 
 
 def main() -> int:
     """Run both; return 0 when both went well."""
     with tempfile.TemporaryFile() as said:
-        first = subprocess.Popen(_command(LANES[0]))
-        other = subprocess.Popen(_command(LANES[1]), stdout=said, stderr=subprocess.STDOUT)
+        first = subprocess.Popen(_command(*LANES[0]))
+        other = subprocess.Popen(_command(*LANES[1]), stdout=said, stderr=subprocess.STDOUT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # both hear of it as well, and tidy up
         codes = first.wait(), other.wait()
         said.seek(0)

@@ -1,5 +1,7 @@
 """Conversations whose turns are answered by the test, straight in the stores."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from agent_image.runner.llm import ChatMessage
@@ -10,17 +12,22 @@ from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import Answer, TaskLedger
 from appliance.core.window import fit
-from appliance.core.working_memory import Past, WorkingMemory
+from appliance.core.working_memory import Past, Session, WorkingMemory, read_session
+from tests.stores import Stores
 
 AGENT = "agent-1"
 WINDOW = 2048
 LONG = "Tell me more about the town of Ulm, please. " + "And so on. " * 40
 
 
+NOBODY = "redis://127.0.0.1:1"
+
+
 class Talk:
     """One conversation, and the memory of the agent that answers it."""
 
     def __init__(self, config: Settings) -> None:
+        self.config = config
         self.redis, self.postgres = Redis(config), Postgres(config, application="test")
         self.memory = WorkingMemory(self.redis, self.postgres, ttl_s=60, window=WINDOW)
         self.ledger = TaskLedger(self.postgres, turn_timeout_s=60, max_queued=100)
@@ -39,6 +46,16 @@ class Talk:
         await self.redis.data.delete(self.redis.keys.session(self.conversation))
         await self.redis.aclose()
         await self.postgres.aclose()
+
+    async def session(self) -> Session:
+        """Return the session as Redis holds it."""
+        found = await read_session(self.redis, self.conversation)
+        assert found is not None
+        return found
+
+    async def forget(self) -> None:
+        """Let Redis lose it."""
+        assert await self.redis.data.delete(self.redis.keys.session(self.conversation)) == 1
 
     async def ask(self, text: str) -> Turn:
         """Accept a message and claim its turn."""
@@ -60,6 +77,17 @@ class Talk:
         past = past.with_turn(turn, answer)
         await self.memory.remember(turn, past, agent=AGENT, model="m")
         return past
+
+
+@asynccontextmanager
+async def talking(stores: Stores) -> AsyncIterator[Talk]:
+    """A conversation in a database of its own."""
+    made = Talk(await stores.with_own_database(redis_key_prefix="tmemory:"))
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.aclose()
 
 
 def prompt_of(past: Past, message: str) -> tuple[ChatMessage, ...]:

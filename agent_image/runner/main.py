@@ -78,6 +78,7 @@ class Runner:
     def __init__(self, config: Settings, boot: str, page: SharedPage, port: int) -> None:
         self._config = config
         self._page = page
+        page.terminal = int(config.cluster_terminal)
         self._port = port
         agent = config.cluster_agent_id
         self._redis = Redis(config)
@@ -128,7 +129,7 @@ class Runner:
             boot=boot, ledger=self._ledger, router=self._router, max_tokens=config.model_max_tokens, tools=tools
         )
         window, memory = self._memory()
-        summaries = Summaries(memory, self._router, window=window.tokens, at=config.cluster_summary_at)
+        summaries = Summaries(memory, self._router, window=window, at=config.cluster_summary_at)
         team = Team(
             board=self._tasks.board, batches=self._tasks.batches, ledger=self._ledger,
             limits=Limits(config.multi_max_tokens, config.multi_max_seconds),

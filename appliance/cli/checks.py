@@ -105,7 +105,7 @@ async def embedder(patient: Patient) -> list[Finding]:
     except EmbedderAway as error:
         own = NAME not in patient.services
         mend = "start it, or forget it: EMBEDDING_URL= EMBEDDING_MODEL= make up" if own else patient.logs(NAME)
-        return [Finding(NAME, "bad", f"{error.detail} Memories are found by words only.", mend)]
+        return [Finding(NAME, "bad", f"{error}: memories are found by words only", mend)]
     finally:
         await client.aclose()
     said = f"{chosen.embedding_model} at {chosen.embedding_url}, {len(floats(vector))} dimensions"

@@ -28,7 +28,7 @@ _KEEP = (
 )
 _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
-    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
+    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel sadd srem del"
 )
 _VECTORS = "mget set unlink"
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.
@@ -61,7 +61,13 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             read=registry,
             channels=[agent, abort, task],
         ),
-        "control": _allow(f"{_SEE_REGISTRY} info publish {_VECTORS}", write=vectors, read=registry, channels=[config]),
+        # The JSON module asks for the right to write what it reads; without a command that writes, it reads.
+        "control": _allow(
+            f"{_SEE_REGISTRY} info publish json.get {_VECTORS}",
+            write=[keys.session("*"), *vectors],
+            read=registry,
+            channels=[config],
+        ),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
             f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len", read=registry, channels=[config]

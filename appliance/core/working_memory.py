@@ -111,6 +111,12 @@ async def read_session(redis: Redis, conversation: str) -> Session | None:
         return None
 
 
+async def standing_summary(postgres: Postgres, conversation: str) -> Summary:
+    """Return the newest summary of a conversation, as its row says; an empty one when there is none. StoreAway."""
+    row = await postgres.row("summary", conversation=conversation)
+    return msgspec.convert(row, Summary) if row else Summary()
+
+
 class WorkingMemory:
     """Load and keep sessions. `window`: tokens of the model's window, which bound what is kept."""
 
@@ -210,11 +216,6 @@ class WorkingMemory:
         )
         return int(answer) >= 0
 
-    async def summary(self, conversation: str) -> Summary:
-        """Return the newest summary, as its row says; an empty one when there is none. StoreAway."""
-        row = await self._postgres.row("summary", conversation=conversation)
-        return msgspec.convert(row, Summary) if row else Summary()
-
     async def summarise(self, turn: Turn, made: Summary) -> Summary:
         """Keep a summary, unless there is one that reaches as far; return the one that stands, told to Redis as well.
 
@@ -229,7 +230,7 @@ class WorkingMemory:
 
     async def tell_summary(self, conversation: str) -> Summary:
         """Bring the session in Redis, if there is one, to the summary that stands; return that. StoreAway."""
-        stands = await self.summary(conversation)
+        stands = await standing_summary(self._postgres, conversation)
         if stands.upto_turn:
             await self._call(conversation, "$.summary.upto_turn", [stands.upto_turn], {"$.summary": stands})
         return stands

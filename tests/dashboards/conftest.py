@@ -16,6 +16,7 @@ import pytest
 from appliance.embedded.prometheus import RULES, SOURCES, configuration
 from tests.client import Client, follow_to_the_end
 from tests.cluster import Cluster, running_cluster
+from tests.fakes.embedder import FakeEmbedder
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -115,7 +116,10 @@ async def prometheus() -> AsyncIterator[Prometheus]:
     if not shutil.which("prometheus"):
         pytest.skip("Prometheus is missing: apt install prometheus")
     folder = Path(tempfile.mkdtemp(prefix="nexus-prometheus-"))
-    async with running_cluster(3, CLUSTER_MAX_LOAD="2") as cluster:
+    async with (
+        FakeEmbedder() as embedder,
+        running_cluster(3, CLUSTER_MAX_LOAD="2", **embedder.environment()) as cluster,
+    ):
         await cluster.start_control_plane()
         people = [
             Client(cluster.url, (await cluster.sign_in(name, "admin"))[1]) for name in ("ada", "bob", "cyd", "dan")

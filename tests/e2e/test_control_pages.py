@@ -79,8 +79,8 @@ async def test_a_drain_shows_how_many_turns_are_left_and_ends_with_a_resting_age
     _, token = await cluster.sign_in("eve")
     client = Client(cluster.url, token)
     try:
-        for _ in range(9):
-            await client.send(await client.create(), "story [[tokens=600 delay=25ms]]")
+        asked = [await client.create() for _ in range(9)]
+        turns = [(await client.send(it, "story [[tokens=600 delay=25ms]]"))["turn"] for it in asked]
 
         async def some_run_on_two() -> bool:
             return (await cluster.agent("agent-2")).current_load > 0
@@ -94,6 +94,8 @@ async def test_a_drain_shows_how_many_turns_are_left_and_ends_with_a_resting_age
         await expect(page.locator("#act")).to_contain_text("agent-2 drains, for up to 20 s, then stops.")
         await expect(page.locator("tr#agent-2 .words")).to_contain_text("left")
         await expect(page.locator("tr#agent-2 progress")).to_be_visible()
+        for conversation, turn in zip(asked, turns, strict=True):
+            await client.http.post(f"/api/v1/conversations/{conversation}/turns/{turn}/cancel")
         await expect(page.locator("tr#agent-2 .words")).to_contain_text("rests")
         await page.click("a[aria-label='restart agent-2']")
         await page.click("#act button:has-text('Restart')")

@@ -10,14 +10,16 @@ import json
 import math
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
-Mode = Literal["", "hang", "cut", "garbage", "status 500", "status 429", "status 400", "nan", "zeros", "few", "mixed",
-               "backwards", "same index"]  # fmt: skip
+Mode = Literal[
+    "", "hang", "cut", "garbage", "status 500", "status 429", "status 400", "status 401", "nan", "zeros", "few",
+    "mixed", "backwards", "same index",
+]  # fmt: skip
 MODEL = "fake-e5-words"
 """A name by which clients know it for an E5: questions and passages come with prefixes."""
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 _PREFIX = re.compile(r"^(query|passage): ")
 
 
@@ -103,15 +105,16 @@ class FakeEmbedder:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         _, path, _ = first.split(" ", 2)
-        if path in ("/health", "/v1/models"):
-            return _say(writer, 200, b'{"object": "list", "data": []}')
+        if self.mode == "hang":
+            await reader.read()
+            raise ConnectionResetError
+        kind, _, status = self.mode.partition(" ")
+        if path == "/v1/models":
+            return _say(writer, int(status) if kind == "status" else 200, b'{"object": "list", "data": []}')
         if path != "/v1/embeddings":
             return _say(writer, 404, b'{"error": {"message": "unknown route"}}')
         asked = json.loads(body)
         self.asked.append(Request(asked["model"], asked["input"], headers.get("authorization", ""), len(body)))
-        if self.mode == "hang":
-            await reader.read()
-            raise ConnectionResetError
         return self._answer(writer, asked)
 
     def _answer(self, writer: asyncio.StreamWriter, asked: dict[str, Any]) -> None:
@@ -153,7 +156,5 @@ class FakeEmbedder:
 
 
 def _say(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
-    head = (
-        f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    writer.write(head.encode() + body)
+    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "content-type: application/json"]
+    writer.write("\r\n".join([*head, f"content-length: {len(body)}", "", ""]).encode() + body)

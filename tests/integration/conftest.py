@@ -1,4 +1,4 @@
-"""What tests of one room of the core share: a database of their own."""
+"""What modules of tests share: a database of their own, runners with tools, a person."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -10,9 +10,15 @@ from appliance.core.embeddings import HttpEmbedder
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
+from tests.asked import signed_in, tooled
+from tests.boards import Boarded
 from tests.boxes import marked_sleep
+from tests.client import Client
 from tests.fakes.embedder import MODEL, FakeEmbedder
+from tests.fakes.models import FakeProvider
+from tests.fakes.outside import Outside, outside
 from tests.memories import Rememberer
+from tests.runners import Runners
 from tests.stores import Stores
 
 MakeEmbedder = Callable[..., HttpEmbedder]
@@ -50,6 +56,27 @@ def sleeper() -> Iterator[tuple[str, str]]:
     """A command that sleeps for years, and the mark by which it is found."""
     with marked_sleep() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncIterator[Outside]:
+    """What the tools of `two` act on."""
+    async with outside() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def two(stores: Stores, provider: FakeProvider, service: Outside) -> AsyncIterator[Runners]:
+    """Two runners with tools, the first of them primary; modules that want others have a `two` of their own."""
+    async with tooled(stores, provider, service) as running:
+        yield running
+
+
+@pytest.fixture
+async def person(two: Runners | Boarded[Runners]) -> AsyncIterator[Client]:
+    """Somebody at the gateway of `two`."""
+    async with signed_in(two.cluster if isinstance(two, Boarded) else two) as client:
+        yield client
 
 
 @pytest.fixture

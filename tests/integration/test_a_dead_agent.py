@@ -84,7 +84,7 @@ async def _until_quiet(client: Client, conversation: str, cursor: str) -> Any:
     pings = 0
     async for event in client.events(conversation, cursor):
         pings += event["type"] == "ping"
-        if event["type"] != "ping":
+        if event["type"] not in ("ping", "waiting_for_store", "store_back"):  # of the stream, not of a turn
             yield event
         if pings == 3:
             return

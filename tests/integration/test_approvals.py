@@ -1,36 +1,15 @@
 """What a person is asked: rows that outlive every process, answered once (DESIGN 12)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
-
-import pytest
 
 from appliance.core.task_acts import TaskActs
 from tests.asked import ask, signed_in, states, tool_directive, tooled
 from tests.client import Client, follow_to_the_end
 from tests.fakes.models import FakeProvider
-from tests.fakes.outside import Outside, outside
+from tests.fakes.outside import Outside
 from tests.runners import Runners
 from tests.stores import Stores
-
-
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Outside]:
-    async with outside() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def two(stores: Stores, provider: FakeProvider, service: Outside) -> AsyncIterator[Runners]:
-    async with tooled(stores, provider, service) as running:
-        yield running
-
-
-@pytest.fixture
-async def person(two: Runners) -> AsyncIterator[Client]:
-    async with signed_in(two) as client:
-        yield client
 
 
 async def test_what_needs_approval_is_called_only_when_it_is_allowed(person: Client, service: Outside) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.asked import ask, signed_in, states, tool_directive, tooled
+from tests.asked import ask, states, tool_directive, tooled
 from tests.boxes import needs_boxes
 from tests.client import Client
 from tests.fakes.models import FakeProvider
@@ -17,12 +17,6 @@ from tests.stores import Stores
 async def two(stores: Stores, provider: FakeProvider) -> AsyncIterator[Runners]:
     async with outside() as service, tooled(stores, provider, service, CLUSTER_TERMINAL="true") as running:
         yield running
-
-
-@pytest.fixture
-async def person(two: Runners) -> AsyncIterator[Client]:
-    async with signed_in(two) as client:
-        yield client
 
 
 async def test_a_reminder_a_model_makes_comes_into_its_conversation(two: Runners, person: Client) -> None:

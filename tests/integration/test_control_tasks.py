@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from appliance.core.postgres import Postgres
+from appliance.core.working_memory import Past, SubAgent, Summary, WorkingMemory
 from appliance.web.protection import cookie_name
 from appliance.web.tokens import form_token
 from tests.cluster import Cluster
@@ -231,6 +232,31 @@ async def test_what_people_wrote_is_text_on_every_page(own: Cluster, letters: Le
             assert "<b> <code>" not in page
 
 
+async def test_a_conversation_shows_who_has_it_and_what_is_at_hand_of_it(own: Cluster, letters: Letters) -> None:
+    turn = await letters.turn("Where is Ulm?")
+    page, read = f"/control/conversations/{turn.conversation_id}", f"{API}/conversations/{turn.conversation_id}/session"
+    async with program(own, "viewer") as http:
+        assert (await http.get(read)).json()["session"] is None
+    memory = WorkingMemory(own.redis, own.postgres, ttl_s=60, window=8192)
+    past = Past().with_turn(turn, "On the Danube.")
+    await memory.begin(turn, Past(), agent="agent-7", tools=("remind", "web_fetch"))
+    await memory.note_team(turn, {"scout": SubAgent("running", output_key=turn.id)})
+    await memory.remember(turn, past, agent="agent-7", model="a-model")
+    await memory.summarise(turn, Summary(1, "<script>alert(1)</script>", "a-writer"))
+    async with program(own, "viewer") as http, browser(own, "viewer") as person:
+        seen, shown = (await http.get(read)).json(), (await person.get(page)).text
+        await own.redis.data.delete(own.redis.keys.session(turn.conversation_id))
+        lost = (await person.get(page)).text
+    assert seen["session"]["sub_agents"] == {"scout": {"status": "running", "model": "", "output_key": turn.id}}
+    assert seen["summary"] == seen["session"]["summary"] == {
+        "upto_turn": 1, "text": "<script>alert(1)</script>", "model": "a-writer",
+    }  # fmt: skip
+    for words in ("agent-7", "a-model", "remind, web_fetch", ">scout</a> running", f"about {past.tokens}", "a-writer"):
+        assert words in shown
+    assert "<script>alert" not in shown
+    assert ("agent-7" in lost, "Summary up to turn 1" in lost) == (False, True)
+
+
 async def test_a_list_keeps_itself_up_to_date_with_its_own_filter(own: Cluster, letters: Letters) -> None:
     kind = f"k{uuid4().hex[:6]}"
     async with browser(own) as http, http.stream("GET", "/control/tasks/live", params={"kind": kind}) as answer:
@@ -272,3 +298,18 @@ async def test_what_an_operator_did_stands_in_the_audit_log(own: Cluster, letter
     ]  # fmt: skip
     assert log[1]["detail"]["payload"] == "edited"
     assert "of ada" not in str(log), "what cannot be erased keeps no payload"
+
+
+async def test_what_nobody_can_do_says_so_in_lists_and_on_its_page(own: Cluster, letters: Letters) -> None:
+    [id_] = await letters.put_up(kind=f"k{uuid4().hex[:6]}", needs=("gpu", "web"))
+    why = "No agent can do it: needs gpu, web."
+    async with browser(own, "viewer") as http:
+        page, listed = (await http.get(f"/control/tasks/{id_}")).text, (await http.get("/control/tasks")).text
+        seen = (await http.get(f"{API}/tasks/{id_}", headers={"Accept": "application/json"})).json()
+    assert (why in page, why in listed, "<dt>Needs</dt>" in page) == (True, True, True)
+    assert (seen["line"]["needs"], seen["line"]["no_agent"]) == (["gpu", "web"], why)
+    assert seen["moments"][0]["what"] == "published by ada, for an agent that has gpu, web"
+    await letters.batches.declare(letters.boot, ["web", "gpu"])
+    async with browser(own, "viewer") as http:
+        assert why not in (await http.get(f"/control/tasks/{id_}")).text
+    await letters.batches.declare(letters.boot, [])

@@ -93,6 +93,12 @@ async def test_an_answer_that_is_none_is_an_embedder_away(
     assert len(await it.embed([CAT, DOG])) == 2, "nothing wrong was kept"
 
 
+async def test_an_answer_without_an_end_is_cut_off(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_BYTES", 1000)
+    with pytest.raises(EmbedderAway, match="answer is longer than"):
+        await make().embed([CAT])
+
+
 async def test_a_rejected_request_is_not_worth_repeating(make: Make, embedder: FakeEmbedder) -> None:
     embedder.mode = "status 400"
     with pytest.raises(EmbedderRefused, match=r"400: .*as scripted") as refused:

@@ -54,7 +54,7 @@ class Watched(Intake):
         super().__init__(
             Parts(
                 agent="agent-1", boot=str(uuid4()), ledger=ledger, events=ConversationEvents(redis), memory=memory,
-                summaries=Summaries(memory, router, window=2048, at=0.5), window=Window(2048, 9),
+                summaries=Summaries(memory, router, window=Window(2048, 9), at=0.5), window=Window(2048, 9),
                 asking=Asking(boot="", ledger=ledger, router=router, max_tokens=9, tools=tools), approvals=approvals,
                 team=Team(board=board, batches=batches, ledger=ledger, limits=Limits()),
                 isolation=Isolation(lambda: 0), commands=Commands(Schedules(postgres, time_zone="UTC")),

@@ -37,12 +37,6 @@ async def two(stores: Stores, provider: FakeProvider, folder: Path) -> AsyncIter
         yield running
 
 
-@pytest.fixture
-async def person(two: Runners) -> AsyncIterator[Client]:
-    async with signed_in(two) as client:
-        yield client
-
-
 async def test_tools_of_servers_are_offered_under_their_servers_names(person: Client, provider: FakeProvider) -> None:
     asked = await ask(person, "length " + tool_directive("shop_count", of="abcde"))
     events = await asked.events()

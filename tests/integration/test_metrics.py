@@ -12,6 +12,7 @@ from appliance.core.redis import Redis
 from control_plane.measured import Measured
 from tests.client import Client, follow_to_the_end
 from tests.cluster import Cluster
+from tests.fakes.embedder import FakeEmbedder, Mode
 from tests.stores import Stores
 from tests.waiting import wait_until
 
@@ -65,6 +66,7 @@ async def test_the_control_plane_says_how_the_stores_fare(cluster: Cluster) -> N
     assert found["nexus_postgresql_size_bytes"] > 0
     assert found['nexus_cluster_agents_total{status="active"}'] >= 3
     assert found["nexus_cluster_epoch"] >= 1
+    assert found["nexus_embedder_up"] == 1
 
 
 @pytest.fixture
@@ -104,6 +106,31 @@ async def test_without_postgresql_redis_is_still_measured(measured: tuple[Stores
     found = samples(await reads.text())
     assert (found["nexus_redis_up"], found["nexus_postgresql_up"]) == (1, 0)
     assert "nexus_tasks_dead" not in found
+
+
+async def test_an_embedder_that_hangs_refuses_or_is_gone_is_down(stores: Stores, embedder: FakeEmbedder) -> None:
+    config = stores.settings(embedding_url=embedder.url)
+    redis, postgres = Redis(config), Postgres(config, application="measured")
+    await postgres.open()
+    reads = Measured(redis, postgres, config)
+
+    async def seen() -> float:
+        return samples(await reads.text())["nexus_embedder_up"]
+
+    assert await seen() == 1
+    modes: list[Mode] = ["hang", "status 500"]
+    for embedder.mode in modes:
+        assert await seen() == 0
+    embedder.mode = "status 401"
+    assert await seen() == 1, "it is there; whether it takes our key is seen by who asks"
+    await embedder.stop()
+    assert await seen() == 0
+    await embedder.reset()
+    assert await seen() == 1
+    assert "nexus_embedder_up" not in samples(await Measured(redis, postgres, stores.settings()).text())
+    await reads.aclose()
+    await postgres.aclose()
+    await redis.aclose()
 
 
 async def test_the_gateway_counts_what_people_got(cluster: Cluster, client: Client) -> None:

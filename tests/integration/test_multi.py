@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from appliance.core.records import TaskState
+from tests.asked import signed_in
 from tests.boards import Boarded, boarded
 from tests.client import Client, follow_to_the_end
 from tests.fakes.models import FakeProvider
@@ -32,10 +33,8 @@ async def three(stores: Stores, provider: FakeProvider) -> AsyncIterator[Boarded
 
 @pytest.fixture
 async def person(three: Boarded[Runners]) -> AsyncIterator[Client]:
-    _, token = await three.cluster.sign_in()
-    client = Client(three.cluster.url, token)
-    yield client
-    await client.aclose()
+    async with signed_in(three.cluster) as client:
+        yield client
 
 
 async def test_sub_agents_work_on_several_agents_and_their_results_become_one_answer(

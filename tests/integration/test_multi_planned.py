@@ -26,14 +26,6 @@ async def two(stores: Stores, provider: FakeProvider) -> AsyncIterator[Boarded[R
         yield made
 
 
-@pytest.fixture
-async def person(two: Boarded[Runners]) -> AsyncIterator[Client]:
-    _, token = await two.cluster.sign_in()
-    client = Client(two.cluster.url, token)
-    yield client
-    await client.aclose()
-
-
 async def plans_asked(provider: FakeProvider, goal: str) -> list[str]:
     """The keys of the calls that asked for a plan for this goal."""
     return [

@@ -26,14 +26,6 @@ async def two(stores: Stores, provider: FakeProvider) -> AsyncIterator[Boarded[R
         yield made
 
 
-@pytest.fixture
-async def person(two: Boarded[Runners]) -> AsyncIterator[Client]:
-    _, token = await two.cluster.sign_in()
-    client = Client(two.cluster.url, token)
-    yield client
-    await client.aclose()
-
-
 async def test_who_may_stop_the_whole_ends_the_turn_by_name_and_the_others_are_cancelled(
     person: Client, provider: FakeProvider
 ) -> None:

@@ -20,7 +20,7 @@ from appliance.core.postgres import Postgres
 from appliance.core.records import Agent, Status, TaskState, Turn
 from appliance.core.redis import Redis, answering
 from appliance.core.registry import Registry
-from appliance.core.working_memory import Past, SubAgent, WorkingMemory
+from appliance.core.working_memory import Past, WorkingMemory, read_session
 from appliance.embedded.secrets import read_secret
 from tests.client import Client, follow_to_the_end
 from tests.cluster import running_cluster
@@ -124,8 +124,11 @@ async def test_a_runner_may_do_all_that_conversations_need(
     turn = Turn(id="turn", conversation_id="c", user_id="u", turn_no=1, attempt=1, text="Hi", state=TaskState.RUNNING)
     memory = WorkingMemory(redis, Postgres(stores.settings(), application="test"), ttl_s=60, window=2048)
     await memory.begin(turn, Past(), agent="a", tools=())
-    await memory.note_team(turn, {"scout": SubAgent("running")})
     await memory.remember(turn, Past().with_turn(turn, "Hello"), agent="a", model="m")
+    read = [await read_session(reader, "c") for reader in (redis, signed_in("control"))]
+    assert [it and it.messages_count for it in read] == [2, 2]
+    with pytest.raises(NoPermissionError):
+        await say(signed_in("control"), "JSON.SET", redis.keys.session("c"), "$.model", '"x"')
     await events.append("c", "turn", 1, [("done", {})])
     assert (await Registry(redis).view()).epoch == 3
     await election(redis).tell(3, {"type": "routing"})

@@ -19,7 +19,7 @@ MESSAGE = "outage [[tokens=120 delay=20ms]]"
 @pytest.fixture(scope="module")
 async def own() -> AsyncIterator[Cluster]:
     """A cluster whose stores may be hurt."""
-    async with running_cluster(2) as cluster:
+    async with running_cluster(2, CLUSTER_DRAIN_TIMEOUT="1") as cluster:
         yield cluster
 
 

@@ -1,5 +1,6 @@
 """One sub-agent's task: a journaled model call, made once however often the task is tried."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from appliance.core.task_batches import TRIES, TaskBatches, Wanted
 from appliance.core.task_ledger import Effect, TaskLedger
 from tests.fakes.models import FakeProvider
 from tests.stores import Stores
+from tests.waiting import wait_until
 
 counted: list[str] = []
 """The key of every call of the tool `count`."""
@@ -144,18 +146,25 @@ async def test_a_sub_agent_calls_tools_that_ask_nobody_and_a_finished_call_is_re
 
 
 async def test_a_finished_call_is_replayed_where_the_server_of_its_tool_does_not_run(
-    desk: Desk, tmp_path: Path
+    desk: Desk, provider: FakeProvider, tmp_path: Path
 ) -> None:
     (tmp_path / "mcp.json").write_text('{"mcpServers": {"shop": {"command": "x"}}}')
     there = Toolbox({"shop_count": msgspec.structs.replace(make(count, "pure"), spec=SHOP_COUNT)})
     away = Toolbox({}, [McpServers(str(tmp_path / "mcp.json"), timeout_s=0.02)])
-    id_ = await desk.publish('Ask the shop [[tool=shop_count:{"of":"abcde"} quote]]')
+    id_ = await desk.publish('Ask the shop [[tool=shop_count:{"of":"abcde"} quote first=1s]]')
     agent, first, boot = await desk.take(id_, there)
-    result = await agent(first)
-    await desk.ledger.bury(boot, "it died before its commit")
+    working = asyncio.create_task(agent(first))
+
+    async def called() -> bool:
+        return any(call["results"] == ["5"] for call in await provider.calls() if "Ask the shop" in call["message"])
+
+    await wait_until(called, of="the model that is told what came of the call")
+    working.cancel()
+    await asyncio.wait([working])
+    await desk.ledger.bury(boot, "it died before its answer")
     await desk.ledger.release(boot, turns_only=False)
     agent, second, _ = await desk.take(id_, away)
-    assert (result["text"], await agent(second)) == ("5", result)
+    assert (await agent(second))["text"] == "5"
 
 
 async def test_a_changed_payload_is_asked_under_another_key(desk: Desk, provider: FakeProvider) -> None:

@@ -1,35 +1,15 @@
 """Tools on real runners: journaled, replayed, never called twice in silence (PROTOCOLS 7.2, DESIGN 12)."""
 
 import signal
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.asked import ask, kill_owner, signed_in, states, tool_directive, tooled
+from tests.asked import ask, kill_owner, states, tool_directive
 from tests.client import Client
 from tests.fakes.models import FakeProvider
-from tests.fakes.outside import Outside, outside
+from tests.fakes.outside import Outside
 from tests.runners import Runners
-from tests.stores import Stores
 from tests.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Outside]:
-    async with outside() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def two(stores: Stores, provider: FakeProvider, service: Outside) -> AsyncIterator[Runners]:
-    async with tooled(stores, provider, service) as running:
-        yield running
-
-
-@pytest.fixture
-async def person(two: Runners) -> AsyncIterator[Client]:
-    async with signed_in(two) as client:
-        yield client
 
 
 async def test_a_model_calls_a_tool_and_answers_with_what_came_of_it(person: Client, provider: FakeProvider) -> None:

