@@ -4,6 +4,7 @@ from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
 from tests.mutations.embeddings import EMBEDDINGS
 from tests.mutations.fleet import FLEET
 from tests.mutations.memories import MEMORIES
+from tests.mutations.promotion import PROMOTION
 from tests.mutations.schedules import SCHEDULES
 from tests.mutations.sessions import SESSIONS
 from tests.mutations.task_acts import TASK_ACTS
@@ -14,5 +15,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES, *TASK_ACTS, *MEMORIES, *EMBEDDINGS, *SESSIONS,
+    *SCHEDULES, *TASK_ACTS, *MEMORIES, *EMBEDDINGS, *SESSIONS, *PROMOTION,
 )  # fmt: skip
