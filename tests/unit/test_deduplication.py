@@ -77,6 +77,7 @@ def test_every_pair_of_the_set_was_measured() -> None:
     ("Server A has 16 GB.", "Server B has 16 GB.", "different"),
     ("My sister's birthday is 3 May.", "My brother's birthday is 3 May.", "different"),
     ("My sister's birthday is 3 May.", "My sister's birthday is 5 May.", "contradicts"),
+    ("I play the violin.", "My son plays the violin.", "different"),
     ("Ana manages Ben.", "Ben manages Ana.", "different"),
     ("Peter owes me 50 euros.", "I owe Peter 50 euros.", "different"),
     ("I have a friend called Ana.", "I have a friend called Eva.", "different"),
