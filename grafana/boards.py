@@ -132,6 +132,18 @@ TASKS = dashboard(
             "ops",
             "Where turns read it. redis: the session; rows: PostgreSQL, when the session expired or was lost.",
         ),
+        graph(
+            "Memories",
+            {"{{how}}": _rate("nexus_memories_kept_total", "how")},
+            "ops",
+            "same: known, another source; refused: erased, overtaken or no text. The last three: what new ones closed.",
+        ),
+        graph(
+            "Conversations wait to be read",
+            {"longest": "max(nexus_memory_promotion_lag)"},
+            "s",
+            "Since the oldest had rested for CLUSTER_MEMORY_PROMOTION_DELAY; what was said in it is no memory yet.",
+        ),
         graph("Waiting by priority", {"{{priority}}": "sum by (priority) (nexus_tasks_pending)"}, stacked=True),
         graph("Oldest waiting", {"{{priority}}": "max by (priority) (nexus_tasks_oldest_seconds)"}, "s"),
         graph("Running and dead", {"running": "sum(nexus_tasks_running)", "dead": "sum(nexus_tasks_dead)"}),
