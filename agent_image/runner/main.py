@@ -22,6 +22,7 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
 from agent_image.runner.memory.api import MemoryApi
+from agent_image.runner.memory.pages import HANDLERS as MEMORY_PAGES
 from agent_image.runner.memory.wiring import Remembering
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
@@ -229,8 +230,8 @@ class Runner:
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS],
-            templates=[Path(__file__).parent / "chat" / "templates"],
+            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS, *MEMORY_PAGES],
+            templates=[Path(__file__).parent / room / "templates" for room in ("chat", "memory")],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
             dependencies={
