@@ -22,6 +22,7 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
 from agent_image.runner.memory.api import MemoryApi
+from agent_image.runner.memory.pages import HANDLERS as MEMORY_PAGES
 from agent_image.runner.memory.wiring import Memories
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
@@ -108,6 +109,11 @@ class Runner:
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
         self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
+        self._reign = self._reign_of(boot)
+
+    def _reign_of(self, boot: str) -> Reign:
+        """Return what this agent does while it is primary."""
+        agent = self._config.cluster_agent_id
         announcer = Announcer(self._ledger, self._approvals, self._events, agent)
         asker = Asker(self._approvals, announcer, boot)
         sweeps = {
@@ -116,8 +122,8 @@ class Runner:
             "memories": self._memories.indexing.nudge,
         }  # fmt: skip
         election = Election(self._redis, self._postgres)
-        self._reign = Reign(
-            page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
+        return Reign(
+            self._page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
         )
 
     def _parts(self, boot: str, isolation: Isolation) -> Parts:
@@ -233,8 +239,8 @@ class Runner:
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS],
-            templates=[Path(__file__).parent / "chat" / "templates"],
+            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS, *MEMORY_PAGES],
+            templates=[Path(__file__).parent / room / "templates" for room in ("chat", "memory")],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
             dependencies={
