@@ -12,6 +12,7 @@ from appliance.core import metrics as m
 from appliance.core.embeddings import HttpEmbedder
 from appliance.core.errors import NexusError, NoIndex
 from appliance.core.memory.index import MemoryIndex
+from appliance.core.memory.promotions import Promotions
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import ClusterView
 from appliance.core.redis import Redis
@@ -37,6 +38,7 @@ class Measured:
         self._index = MemoryIndex(redis)
         self._settings = settings
         self._embedder = HttpEmbedder(settings)
+        self._promotions = Promotions(postgres, delay_s=settings.cluster_memory_promotion_delay)
         self._under_way: dict[str, asyncio.Task[list[Metric] | None]] = {}
 
     async def text(self) -> bytes:
@@ -75,6 +77,7 @@ class Measured:
         newest, counted = await postgres.row("measured_newest_failover"), await postgres.row("measured_work")
         remembered = await postgres.row("measured_memories") or {}
         known = [m.MEMORY_ITEMS.of(remembered["items"]), m.MEMORY_UNINDEXED.of(remembered["unindexed"])]
+        known.append(m.MEMORY_LAG.of(await self._promotions.lag_s()))
         return work(pending, counted or {}) + elections(failovers, newest) + known
 
     async def _drift(self) -> list[Metric]:
@@ -126,6 +129,7 @@ def work(pending: list[Row], counted: Mapping[str, Any]) -> list[Metric]:
         m.TASKS_OLDEST.of({(it,): max(0.0, by_priority.get(it, none)["oldest_s"]) for it in PRIORITIES}),
         m.TASKS_RUNNING.of(counted["running"]),
         m.TASKS_DEAD.of(counted["dead"]),
+        m.TASKS_UNSERVABLE.of(counted["unservable"]),
         m.EPOCH.of(counted["epoch"]),
         m.AGENTS_DESIRED.of(counted["desired"] or 0),
     ]

@@ -42,7 +42,8 @@ class Rememberer:
         return self
 
     async def person(self, name: str) -> User:
-        row = await self.postgres.row("ensure_user", tenant="default", name=f"{name}-{uuid4()}", role="operator")
+        name = f"{name}-{uuid4()}"
+        row = await self.postgres.row("ensure_user", tenant="default", name=name, role="operator")
         assert row is not None
         return User(id=str(row["id"]), name=name)
 

@@ -21,6 +21,9 @@ from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
+from agent_image.runner.memory.api import MemoryApi
+from agent_image.runner.memory.pages import HANDLERS as MEMORY_PAGES
+from agent_image.runner.memory.wiring import Memories
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
 from agent_image.runner.multi.plan import Limits
@@ -77,14 +80,16 @@ class Runner:
     def __init__(self, config: Settings, boot: str, page: SharedPage, port: int) -> None:
         self._config = config
         self._page = page
+        page.terminal = int(config.cluster_terminal)
         self._port = port
         agent = config.cluster_agent_id
         self._redis = Redis(config)
         self._postgres = Postgres(config, application=f"runner {agent}")
         self._events = ConversationEvents(self._redis)
         self._ledger = TaskLedger(
-            self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued
-        )
+            self._postgres, turn_timeout_s=config.model_turn_timeout, max_queued=config.cluster_max_queued,
+            promote_after_s=config.cluster_memory_promotion_delay,
+        )  # fmt: skip
         self._router = build_router(config)
         self._mcp = McpServers(config.mcp_servers, timeout_s=config.tool_timeout)
         self._hub = Hub(self._redis, self._events, boot)
@@ -94,7 +99,8 @@ class Runner:
             config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_fetch, isolation
         )
         self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
-        self._commands = Commands(self._schedules)
+        self._memories = Memories(config, self._redis, self._postgres, self._router, self._tasks.board, self._leads)
+        self._commands = Commands(self._schedules, self._memories.commands)
         self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
         parts = self._parts(boot, isolation)
         kinds.provide(sub_agent.KIND, SubAgent(agent, parts.asking))
@@ -103,15 +109,21 @@ class Runner:
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
         self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
+        self._reign = self._reign_of(boot)
+
+    def _reign_of(self, boot: str) -> Reign:
+        """Return what this agent does while it is primary."""
+        agent = self._config.cluster_agent_id
         announcer = Announcer(self._ledger, self._approvals, self._events, agent)
         asker = Asker(self._approvals, announcer, boot)
         sweeps = {
             "schedules": Firer(self._schedules, boot, announcer.waits).fire_due,
-            "expired": asker.expire, "unasked": asker.ask_again,
+            "expired": asker.expire, "unasked": asker.ask_again, "promotions": self._memories.promoter.publish_due,
+            "memories": self._memories.indexing.nudge,
         }  # fmt: skip
         election = Election(self._redis, self._postgres)
-        self._reign = Reign(
-            page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
+        return Reign(
+            self._page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
         )
 
     def _parts(self, boot: str, isolation: Isolation) -> Parts:
@@ -133,7 +145,7 @@ class Runner:
         return Parts(
             agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
             summaries=summaries, window=window, approvals=self._approvals, team=team, isolation=isolation,
-            commands=self._commands,
+            commands=self._commands, recall=self._memories.recall(self._ledger, boot),
         )  # fmt: skip
 
     def _memory(self) -> tuple[Window, WorkingMemory]:
@@ -148,6 +160,7 @@ class Runner:
         """Return the tools of this runner: its own, and those that modules, packages and MCP servers bring."""
         config = self._config
         own = [spawner(self._tasks.board, within_s=config.task_timeout), reminder(self._schedules)]
+        own += self._memories.tools()
         own += [shell()] if config.cluster_terminal else []
         if allowed := config.web_fetch_hosts():
             own.append(fetcher(allowed, private=config.web_fetch_private))
@@ -184,6 +197,7 @@ class Runner:
                     "reign": self._reign.run(),
                     "mcp": self._mcp.run(),
                     "summaries": self._summaries.run(),
+                    "memories": self._memories.indexing.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")
@@ -195,6 +209,7 @@ class Runner:
             await serving
             for loop in loops:
                 loop.cancel()
+        await self._memories.aclose()
         await self._router.aclose()
         await self._postgres.aclose()
         await self._redis.aclose()
@@ -224,13 +239,14 @@ class Runner:
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, ScheduleApi, page_events, socket, *CHAT_HANDLERS],
-            templates=[Path(__file__).parent / "chat" / "templates"],
+            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS, *MEMORY_PAGES],
+            templates=[Path(__file__).parent / room / "templates" for room in ("chat", "memory")],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
             dependencies={
                 "conversations": Provide(lambda: service, sync_to_thread=False),
                 "schedules": Provide(lambda: self._schedules, sync_to_thread=False),
+                "memories": Provide(lambda: self._memories.service, sync_to_thread=False),
             },
         )
 

@@ -28,7 +28,7 @@ _KEEP = (
 )
 _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
-    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
+    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel sadd srem"
     " hexists del incr ft.search ft.info ft.aliasupdate"
 )
 # Heeds no pattern of keys: who makes an index may read, and with DD delete, all that is in Redis. Never a runner.
@@ -48,8 +48,8 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     registry = (keys.generation, keys.epoch, keys.primary, keys.released, keys.agents, keys.agent("*"), keys.boot("*"))
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
-    memories = (keys.memory_index("*"),)
     tasks, vectors = (keys.tasks("*"),), (keys.embedding("*", "*"),)
+    memories = (keys.memory_index("*"),)
     agent, health, abort, config, task = (
         keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
     )

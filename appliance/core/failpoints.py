@@ -13,6 +13,7 @@ PLACES = frozenset({
     "before_commit", "after_commit_before_done_event",  # runner, turns
     "after_claim_before_ack", "after_commit_before_told",  # runner, tasks
     "after_fire",  # runner, schedules
+    "after_promotion_kept",  # runner, memories
 })  # fmt: skip
 ACTIONS = ("kill", "stop", "raise", "block")
 """SIGKILL or SIGSTOP this process, raise RuntimeError, or hold its event loop for BLOCK_S."""

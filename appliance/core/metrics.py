@@ -91,10 +91,6 @@ MODEL_FALLBACKS = Counter(
 )
 MODEL_TOKENS = Counter("nexus_model_tokens_total", "Tokens as the provider counts.", ["model", "kind"], registry=AGENT)
 MODEL_PAUSED = Gauge("nexus_model_paused", "1 while a model is left alone after failures.", ["model"], registry=AGENT)
-MEMORY_SEARCH_SECONDS = Histogram(
-    "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
-    buckets=_STORE, registry=AGENT,
-)  # fmt: skip
 EMBEDDING_REQUESTS = Counter(
     "nexus_embedding_requests_total", "Requests to the embedder by outcome: done, failed, refused.", ["outcome"],
     registry=AGENT,
@@ -105,6 +101,15 @@ EMBEDDING_SECONDS = Histogram(
 EMBEDDING_CACHE = Counter(
     "nexus_embedding_cache_total", "Texts whose vector was known already: hit or miss.", ["outcome"], registry=AGENT
 )
+MEMORY_SEARCH_SECONDS = Histogram(
+    "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
+    buckets=_STORE, registry=AGENT,
+)  # fmt: skip
+MEMORIES_KEPT = Counter(
+    "nexus_memories_kept_total",
+    "What became of items to be remembered: kept, same, refused; and of memories: refined, contradicted, merged.",
+    ["how"], registry=AGENT,
+)  # fmt: skip
 TOKENS_STREAMED = Counter("nexus_tokens_streamed_total", "Chunks relayed to event streams.", registry=AGENT)
 SESSION_SOURCES = Counter(
     "nexus_session_sources_total", "Where turns read what was said before them: redis, or rows when it did not know.",
@@ -115,23 +120,26 @@ OPEN_STREAMS = Gauge("nexus_open_streams", "Clients that follow a conversation o
 # Known from the start, so that the first one counts as an increase and not as a beginning.
 for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
+for _how in ("kept", "same", "refused", "refined", "contradicted", "merged"):
+    MEMORIES_KEPT.labels(_how)
 for _source in ("redis", "rows"):
     SESSION_SOURCES.labels(_source)
-for _route in ("direct", "queued"):
+for _route in ("direct", "distributed", "orchestrate", "waiting"):
     TURNS_ACCEPTED.labels(_route)
-for _how in ("meaning", "words", "rows"):
-    MEMORY_SEARCH_SECONDS.labels(_how)
 for _outcome in ("done", "failed", "refused"):
     EMBEDDING_REQUESTS.labels(_outcome)
+for _how in ("meaning", "words", "rows"):
+    MEMORY_SEARCH_SECONDS.labels(_how)
 for _outcome in ("hit", "miss"):
     EMBEDDING_CACHE.labels(_outcome)
 for _outcome in ("fired", "skipped"):
     SCHEDULES_FIRED.labels(_outcome)
 for _state in ("done", "failed"):
     TOOL_CALLS.labels("spawn_sub_agent", _state)
-TASKS_PUBLISHED.labels("sub_agent")
-for _state in ("done", "dead", "cancelled"):
-    TASKS_ENDED.labels("sub_agent", _state)
+for _kind in ("sub_agent", "promote"):
+    TASKS_PUBLISHED.labels(_kind)
+    for _state in ("done", "dead", "cancelled"):
+        TASKS_ENDED.labels(_kind, _state)
 
 # The gateway --------------------------------------------------------------------------------------------------------
 GATEWAY_UP = Gauge("nexus_gateway_up", "1 when nginx answers.", registry=GATEWAY)
@@ -186,9 +194,11 @@ TASKS_PENDING = Reading("nexus_tasks_pending", "Tasks that wait for an agent.", 
 TASKS_RUNNING = Reading("nexus_tasks_running", "Tasks that run.")
 TASKS_OLDEST = Reading("nexus_tasks_oldest_seconds", "How long the first in line has waited.", ("priority",))
 TASKS_DEAD = Reading("nexus_tasks_dead", "Dead letters.")
+TASKS_UNSERVABLE = Reading("nexus_tasks_unservable", "Tasks that wait and need what no agent has.")
 FAILOVERS = Reading("nexus_failover_total", "Elections by what spoke against the old primary.", ("kind",))
 FAILOVER_AT = Reading("nexus_failover_timestamp_seconds", "When the newest primary was elected.", ("primary", "kind"))
 FAILOVER_PART = Reading("nexus_failover_part_seconds", "Parts of the newest failover.", ("part",))
+MEMORY_LAG = Reading("nexus_memory_promotion_lag", "Seconds the oldest conversation that is due waits to be read.")
 
 # The stores ---------------------------------------------------------------------------------------------------------
 REDIS_UP = Reading("nexus_redis_up", "1 when Redis answers.")
@@ -204,10 +214,10 @@ REDIS_LOOKUPS = Reading("nexus_redis_lookups_total", "Keys looked up.", ("outcom
 REDIS_GONE = Reading("nexus_redis_keys_gone_total", "Keys that went by themselves.", ("why",))
 REDIS_NETWORK = Reading("nexus_redis_network_bytes_total", "Bytes over the network.", ("direction",))
 REDIS_KEYS = Reading("nexus_redis_keys", "Keys.")
+EMBEDDER_UP = Reading("nexus_embedder_up", "1 when the embedder answers.")
 MEMORY_ITEMS = Reading("nexus_memory_items", "Memories that hold.")
 MEMORY_UNINDEXED = Reading("nexus_memory_unindexed", "Changes of memories that the index does not hold yet.")
 MEMORY_DRIFT = Reading("nexus_memory_index_drift", "Memories that hold minus documents of the index.")
-EMBEDDER_UP = Reading("nexus_embedder_up", "1 when the embedder answers.")
 POSTGRES_UP = Reading("nexus_postgresql_up", "1 when PostgreSQL answers.")
 POSTGRES_CONNECTIONS = Reading("nexus_postgresql_connections", "Connections by state.", ("state",))
 POSTGRES_CONNECTIONS_MAX = Reading("nexus_postgresql_connections_max", "max_connections.")

@@ -8,67 +8,28 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from appliance.core import needs
 from appliance.core.clock import zone
 from appliance.core.errors import SettingsError
+from appliance.core.failover_bounds import LEASE_S as LEASE_S
+from appliance.core.failover_bounds import broken_promise, worst_cases
 
 BEAT_S = 0.5
 """Keepers beat this often whatever is set: the 2 s boot key and the 1.6 s self-fence assume it (PROTOCOLS 6.1)."""
-LEASE_S = 2.0
-"""Lease of the primary and life of a boot key, by Redis' clock."""
 CONTROL_CALL_S = 0.3
 """Time-out of a control call to Redis: `BEAT_S + 2 * CONTROL_CALL_S <= 0.8 * LEASE_S`."""
-_AFTER_THE_LEASE = {
-    "poll": 0.25,
-    "probe and vote": 0.2,
-    "stagger": 0.15,
-    "commit": 0.05,
-    "a fenced session that hangs": 0.5,
-    "take-over": 0.2,
-    "gateway": 0.35,
-}
-"""What a hang costs beside the lease, in seconds (PROTOCOLS 6.1, 6.2)."""
-_SOLE_SURVIVOR_S = 0.5
-
-
 KEY_PREFIX = "nexus:"
 BUNDLED_EMBEDDER = "multilingual-e5-small"
+_URLS = ("redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url")
 _WINDOW = 8192
 _WINDOWS = {"bundled/": 2048, "ollama/": 4096, "claude/": 200_000}
 """Tokens of a model's window by how its name begins, where nobody says: what servers give a call by default."""
-
-
-class Bound(NamedTuple):
-    """The longest that a failover of one kind can take."""
-
-    what: str
-    seconds: float
-    arithmetic: str
-
-
-def worst_cases(lease_s: float = LEASE_S) -> tuple[Bound, ...]:
-    """Return the bounds of a failover with the sums they come from: a hang, and a sole survivor. Pure."""
-    hang = {"lease": lease_s} | _AFTER_THE_LEASE
-    hang_s, sole_s = round(sum(hang.values()), 2), 2 * lease_s + _SOLE_SURVIVOR_S
-    parts = " + ".join(f"{what} {seconds}" for what, seconds in hang.items())
-    return (
-        Bound("a hang", hang_s, f"{parts} = {hang_s} s"),
-        Bound("a sole survivor", sole_s, f"2 x {lease_s} s + {_SOLE_SURVIVOR_S} s = {sole_s} s"),
-    )
-
-
-def broken_promise(promised_s: float, bounds: tuple[Bound, ...]) -> str | None:
-    """Return why `promised_s` cannot be kept, with the arithmetic; None when it can. Pure."""
-    worst_s = max(bound.seconds for bound in bounds)
-    if promised_s >= worst_s:
-        return None
-    sums = "; ".join(f"{bound.what} takes up to {bound.arithmetic}" for bound in bounds)
-    return f"{promised_s} s cannot be kept: {sums}; set it to {worst_s} or more"
 
 
 class Settings(BaseSettings):
@@ -88,6 +49,8 @@ class Settings(BaseSettings):
     """Tasks one agent runs at a time, beside its turns."""
     cluster_max_queued_tasks: int = Field(default=10_000, ge=1)
     """Tasks of one person that may wait; above it more are answered 429 with Retry-After."""
+    cluster_capabilities: str = ""
+    """What this agent can and not every other, as words separated by commas (`gpu,web`): tasks may need it."""
     task_timeout: float = Field(default=600.0, gt=0)
     """Seconds one try of a task may take."""
     multi_max_tokens: int = Field(default=200_000, ge=1)
@@ -122,6 +85,16 @@ class Settings(BaseSettings):
     """Seconds a conversation's working memory stays in Redis after its last use."""
     cluster_summary_at: float = Field(default=0.5, gt=0, le=0.9)
     """Share of the model's window that a conversation's messages may take before the older ones are summarised."""
+    cluster_memory_recall_tokens: int = Field(default=300, ge=0)
+    """Tokens of what is remembered of a person that each turn is told; 0: nothing, unless a model searches for it."""
+    cluster_memory_recall_distance: float = Field(default=0.0, ge=0, le=2)
+    """Cosine distance of a memory to a message above which it is not told; 0 takes what suits the model."""
+    cluster_memory_recall_within: float = Field(default=0.3, gt=0)
+    """Seconds a turn waits for what is remembered; then it goes on without, and its answer says so."""
+    cluster_memory_promotion_delay: int = Field(default=300, ge=1)
+    """Seconds a conversation rests before what was said in it is read for memories."""
+    memory_extraction: Literal["auto", "model", "rules"] = "auto"
+    """Who reads conversations for memories: rules, or a model (`auto`: unless it is the bundled one)."""
     cluster_terminal: bool = False
     """`on` lets agents run shell commands, each approved, each in a box of its own; refused where none can be made."""
     cluster_secret: SecretStr = SecretStr("")
@@ -218,15 +191,18 @@ class Settings(BaseSettings):
             raise ValueError("use letters, digits, dot, dash and underscore only, for example agent-1")
         return value
 
+    @field_validator("cluster_capabilities")
+    @classmethod
+    def _known_words(cls, value: str) -> str:
+        return ",".join(needs.declared(value))
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
         zone(value)
         return value
 
-    @field_validator(
-        "redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url"
-    )
+    @field_validator(*_URLS)
     @classmethod
     def _whole_url(cls, value: str) -> str:
         if value and (not urlsplit(value).scheme or "://" not in value):
@@ -252,6 +228,11 @@ class Settings(BaseSettings):
     def web_fetch_hosts(self) -> tuple[str, ...]:
         """Return the patterns of hosts that web_fetch may read, in lower case."""
         return tuple(filter(None, (it.strip().lower() for it in self.web_fetch_allow.split(","))))
+
+    def capabilities(self, *, terminal: bool) -> tuple[str, ...]:
+        """Return what this agent can: what is declared, and what it offers: commands (`terminal`), pages (`web`)."""
+        found = {"terminal": terminal, "web": bool(self.web_fetch_hosts())}
+        return tuple(sorted({*needs.declared(self.cluster_capabilities), *(it for it, yes in found.items() if yes)}))
 
     def model_names(self) -> tuple[str, ...]:
         """Return the models this agent may ask, in the order in which it asks them."""

@@ -16,7 +16,7 @@ ORCHESTRATE = "orchestrate"
 """Role of a turn that publishes sub-agents."""
 
 
-SWEEPS = ("dead", "waiting", "unannounced", "expired", "unasked", "schedules")
+SWEEPS = ("dead", "waiting", "unannounced", "expired", "unasked", "schedules", "promotions", "memories")
 Effect = Literal["pure", "idempotent", "side_effecting"]
 """What a call changes outside: nothing; nothing more when it is made again with the same key; something each time."""
 
@@ -58,8 +58,12 @@ class TeamUse(msgspec.Struct, frozen=True):
 class TaskLedger:
     """Accept, claim, journal and end turns."""
 
-    def __init__(self, postgres: Postgres, *, turn_timeout_s: float, max_queued: int) -> None:
+    def __init__(
+        self, postgres: Postgres, *, turn_timeout_s: float, max_queued: int, promote_after_s: float = 300.0
+    ) -> None:  # fmt: skip
+        """`promote_after_s`: so long a conversation rests before it is read for memories."""
         self._postgres = postgres
+        self._promote_after_s = promote_after_s
         self._deadline_s = turn_timeout_s
         self._max_queued = max_queued
 
@@ -217,12 +221,12 @@ class TaskLedger:
 
     async def sweeps_due(self, epoch: int) -> dict[str, bool]:
         """Return which of a primary's sweeps would find something: work of the dead, turns to wake, last words to say,
-        questions that expired or went unsaid, schedules to fire.
+        questions that expired or went unsaid, schedules to fire, conversations to read for memories.
 
         Raises:
             StaleEpoch: another primary is in force.
         """
-        row = await self._postgres.row("sweeps_due", epoch=epoch)
+        row = await self._postgres.row("sweeps_due", epoch=epoch, promote_after_s=self._promote_after_s)
         if row is None or not row["in_force"]:
             raise StaleEpoch(epoch=epoch)
         return {name: bool(row[name]) for name in SWEEPS}

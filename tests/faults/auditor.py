@@ -12,7 +12,7 @@ from typing import Any, get_args
 from appliance.core.clock import monotonic
 from appliance.core.election.decide import Evidence
 from appliance.core.registry import Registry
-from tests.faults import auditor_tasks
+from tests.faults import auditor_memory, auditor_tasks
 from tests.faults.convergence import what_is_not_whole
 from tests.faults.facts import ENDED, Check, Facts
 from tests.faults.fenced import STALE
@@ -214,6 +214,7 @@ CHECKS: dict[str, Check] = {
     "I14": turns_are_numbered,
     "I15": auditor_tasks.low_priority_gets_its_share,
     "I17": no_secret_is_shown,
+    "I18": auditor_memory.messages_are_read_once,
 }
 """In this order: the first ones wait until the cluster is quiet."""
 

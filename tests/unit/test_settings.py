@@ -6,13 +6,22 @@ from pathlib import Path
 import pytest
 
 from appliance.core.errors import SettingsError
-from appliance.core.settings import broken_promise, load, worst_cases
+from appliance.core.failover_bounds import broken_promise, worst_cases
+from appliance.core.settings import load
 
 
 def test_a_bad_value_names_the_variable_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTER_AGENT_ID", "agent one")
     with pytest.raises(SettingsError, match="CLUSTER_AGENT_ID: use letters, digits"):
         load()
+
+
+def test_capabilities_are_words_and_what_is_offered_is_among_them() -> None:
+    with pytest.raises(SettingsError, match="CLUSTER_CAPABILITIES: 'big GPU' is no capability: write words"):
+        load(cluster_capabilities="web, big GPU")
+    config = load(cluster_capabilities="web, gpu,", web_fetch_allow="example.org")
+    assert config.capabilities(terminal=True) == ("gpu", "terminal", "web")
+    assert load(cluster_capabilities="").capabilities(terminal=False) == ()
 
 
 def test_a_bound_that_cannot_be_kept_is_refused_with_the_arithmetic() -> None:

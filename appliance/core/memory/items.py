@@ -5,6 +5,7 @@ import re
 import unicodedata
 from datetime import datetime
 from typing import Literal, get_args
+from uuid import uuid4
 
 import msgspec
 
@@ -101,6 +102,8 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     closes: tuple[Closing, ...] = ()
     confirms: str | None = None
+    id: str = msgspec.field(default_factory=lambda: str(uuid4()))
+    """Of the memory that it becomes; what is kept after it, together with it, may close or confirm it."""
 
 
 def normalised(text: str) -> str:

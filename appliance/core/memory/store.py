@@ -6,13 +6,25 @@ somebody else's write has overtaken changes nothing (compare-and-set; lock order
 
 from collections.abc import Iterable, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from psycopg.types.json import Jsonb
 
 from appliance.core.errors import NotFound
-from appliance.core.memory.items import Closing, How, Item, Keeping, Kind, Memory, Near, Origin, Vector, fingerprint
+from appliance.core.memory.items import (
+    Closing,
+    How,
+    Item,
+    Keeping,
+    Kind,
+    Memory,
+    Near,
+    Origin,
+    Source,
+    Vector,
+    fingerprint,
+)  # fmt: skip
 from appliance.core.memory.vectors import to_text
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import User
@@ -118,6 +130,16 @@ class MemoryStore:
         rows = await self._postgres.rows("living_among", **_whose(user), ids=list(ids))
         return {str(row["id"]) for row in rows}
 
+    async def among(self, user: User, ids: Iterable[str]) -> list[Memory]:
+        """Return those of `ids` that are this person's and were not erased, also those that hold no more."""
+        rows = await self._postgres.rows("memories_among", **_whose(user), ids=list(ids))
+        return [memory_of(row) for row in rows]
+
+    async def origin(self, task: str, source: Source, agent: str) -> Origin:
+        """Return where the message of a turn stands; of a task without one only source and agent are known."""
+        row = await self._postgres.row("asked_in", task=task)
+        return _origin({**row, "source": source, "agent_id": agent}) if row else Origin(source, agent=agent)
+
     async def chain(self, user: User, id_: str) -> list[Memory]:
         """Return what a memory grew from and what grew from it, with itself, the oldest first."""
         rows = await self._postgres.rows("memory_chain", **_whose(user), id=_uuid(id_))
@@ -180,7 +202,7 @@ def _whose(user: User) -> dict[str, str]:
 def _wanted(it: Keeping) -> dict[str, Any]:
     item = it.item
     return {
-        "id": str(uuid4()), "type": item.type, "text": item.text, "hash": fingerprint(item.text).hex(),
+        "id": it.id, "type": item.type, "text": item.text, "hash": fingerprint(item.text).hex(),
         "topics": list(item.topics), "confidence": item.confidence, "trust": item.trust, "pinned": item.pinned,
         "valid_from": item.valid_from and item.valid_from.isoformat(), "source": item.origin.source,
         "conversation": item.origin.conversation_id, "message": item.origin.message_id, "turn": item.origin.turn_no,

@@ -25,6 +25,13 @@ select * from memories
 -- name: living_among
 select id from memories where tenant_id = %(tenant)s and user_id = %(user)s and id = any(%(ids)s::uuid[]) and valid_to is null;
 
+-- name: memories_among
+select * from memories where tenant_id = %(tenant)s and user_id = %(user)s and id = any(%(ids)s::uuid[]);
+
+-- name: asked_in
+-- The message of a turn: where what it wants remembered comes from.
+select id as message_id, conversation_id, turn_no from messages where task_id = %(task)s and role = 'user';
+
 -- name: memories_of
 -- A page of them, the newest first; `no` is the number of the last one of the page before. Words are all to be found.
 select * from memories
@@ -106,12 +113,27 @@ select (select count(*) from memories where valid_to is null) as living,
        (select count(*) from memory_tombstones) as erased;
 
 -- name: idle_conversations
--- Whose turns may be read for memories: they rest since `delay_s`, the longest first.
+-- Whose turns may be read for memories: they rest since `delay_s`, the longest first, and nobody was asked to read them
+-- yet. Only turns before the first that has not ended, and at most so many.
 select c.id, c.tenant_id, c.user_id, c.promoted_turn + 1 as from_turn,
+       least(r.to_turn, c.promoted_turn + %(most)s) as to_turn,
        extract(epoch from clock_timestamp() - c.idle_since)::float as idle_s
   from conversations c
+  cross join lateral (
+    select coalesce(min(t.turn_no) filter (where t.state in ('queued', 'running', 'waiting')) - 1, max(t.turn_no)) as to_turn
+      from tasks t where t.conversation_id = c.id and t.kind = 'conversation' and t.turn_no > c.promoted_turn) r
  where c.idle_since <= clock_timestamp() - make_interval(secs => %(delay_s)s) and c.deleted_at is null
+   and r.to_turn > c.promoted_turn
+   and not exists(select 1 from tasks p where p.idem_key = 'promote:' || c.id || ':' || c.promoted_turn + 1)
  order by c.idle_since limit %(limit)s;
+
+-- name: said_in
+-- What a person said in a range of turns; a row without a message says that the conversation is there.
+select m.id as message, m.turn_no, m.text, m.created_at as at
+  from conversations c
+  left join messages m on m.conversation_id = c.id and m.role = 'user' and m.turn_no between %(from_turn)s and %(to_turn)s
+ where c.id = %(conversation)s::uuid and c.tenant_id = %(tenant)s and c.user_id = %(user)s and c.deleted_at is null
+ order by m.turn_no;
 
 -- name: longest_idle
 select coalesce(max(extract(epoch from clock_timestamp() - idle_since)), 0)::float from conversations
