@@ -31,7 +31,7 @@ from agent_image.runner.multi.spawn import spawner
 from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
-from agent_image.runner.reign import Reign
+from agent_image.runner.reign import Reign, Step
 from agent_image.runner.schedules.api import ScheduleApi
 from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.schedules.tool import reminder
@@ -109,22 +109,21 @@ class Runner:
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
         self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
-        self._reign = self._reign_of(boot)
-
-    def _reign_of(self, boot: str) -> Reign:
-        """Return what this agent does while it is primary."""
-        agent = self._config.cluster_agent_id
         announcer = Announcer(self._ledger, self._approvals, self._events, agent)
+        election = Election(self._redis, self._postgres)
+        self._reign = Reign(
+            page, self._ledger, election, announcer, self._tasks.dispatcher, self._sweeps(boot, announcer), agent=agent,
+            boot=boot,
+        )  # fmt: skip
+
+    def _sweeps(self, boot: str, announcer: Announcer) -> dict[str, Step]:
+        """Return what else a primary looks for."""
         asker = Asker(self._approvals, announcer, boot)
-        sweeps = {
+        return {
             "schedules": Firer(self._schedules, boot, announcer.waits).fire_due,
             "expired": asker.expire, "unasked": asker.ask_again, "promotions": self._memories.promoter.publish_due,
             "memories": self._memories.indexing.nudge,
         }  # fmt: skip
-        election = Election(self._redis, self._postgres)
-        return Reign(
-            self._page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
-        )
 
     def _parts(self, boot: str, isolation: Isolation) -> Parts:
         """Return what turns need."""

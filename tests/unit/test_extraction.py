@@ -27,7 +27,7 @@ def test_what_would_rule_the_model_is_no_memory(case: object) -> None:
 
 @pytest.mark.parametrize("message", [
     "What if I live in Rome?", "/remember I live in Rome.", "/multi\nI live in Rome.",
-    "> I live in Rome.", 'She wrote "I live in Rome."',
+    "> I live in Rome.", 'She wrote: "Come. I live in Rome. Bye."', 'She wrote "I live in Rome."',
     "```\nI live in Rome.\n```", "```\nI live in Rome.", "    I live in Rome.", "I am tired.", "I like that.",
     "I want to know the time.", "My question is simple.", "I live in Rome today.", "", "\x00",
 ])  # fmt: skip
