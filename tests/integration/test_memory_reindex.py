@@ -11,6 +11,7 @@ import pytest
 from agent_image.runner.memory import indexing as indexing_module
 from appliance.cli import memory as command
 from appliance.core.errors import CannotStart, NoIndex
+from appliance.core.memory import search as searching
 from appliance.core.memory.schema import IndexName
 from appliance.core.postgres import Postgres
 from appliance.embedded.places import Home
@@ -200,3 +201,17 @@ async def test_a_redis_that_was_killed_has_its_index_again(alone: tuple[Library,
 
     await wait_until(mended, of="an index with all documents")
     assert await library.found("coffee", limit=1) == ["I drink espresso"]
+
+
+async def test_who_still_knows_the_old_index_asks_again_within_the_same_search(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "KNOWN_S", 600.0)
+    await library.say(*SAYINGS)
+    await library.settle()
+    newer = Meaning("newer", 12)
+    searches = library.searches(newer, {"meaning": library.meaning})
+    await searches.search(library.people.ada, "coffee")
+    await library.settle(library.keeps(newer))
+    found = await searches.search(library.people.ada, "coffee", limit=1)
+    assert ([it.memory.text for it in found.hits], found.note) == (["I drink espresso"], "")

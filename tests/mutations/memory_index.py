@@ -41,7 +41,7 @@ MEMORY_INDEX = [
           f"{_KEPT}a_wrong_search_is_an_error_of_ours_and_no_missing_index"),
     Guard("a search that lost its index looks it up again", _SEARCH,
           "for known in (True, False):", "for known in (True,):",
-          f"{_ANEW}another_model_takes_over_while_searches_go_on"),
+          f"{_ANEW}who_still_knows_the_old_index_asks_again_within_the_same_search"),
     Guard("an index without its vectors replaces none", _INDEXING,
           "        if searched not in (None, target) and not whole:\n            return LOOK_S\n", "",
           f"{_ANEW}a_new_model_that_is_away_leaves_the_old_index_in_force"),
