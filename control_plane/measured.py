@@ -10,7 +10,8 @@ from prometheus_client.metrics_core import Metric
 from appliance.core import logs
 from appliance.core import metrics as m
 from appliance.core.embeddings import HttpEmbedder
-from appliance.core.errors import NexusError
+from appliance.core.errors import NexusError, NoIndex
+from appliance.core.memory.index import MemoryIndex
 from appliance.core.memory.promotions import Promotions
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import ClusterView
@@ -34,15 +35,16 @@ class Measured:
 
     def __init__(self, redis: Redis, postgres: Postgres, settings: Settings) -> None:
         self._registry, self._redis, self._postgres = Registry(redis), redis, postgres
+        self._index = MemoryIndex(redis)
         self._settings = settings
-        self._promotions = Promotions(postgres, delay_s=settings.cluster_memory_promotion_delay)
         self._embedder = HttpEmbedder(settings)
+        self._promotions = Promotions(postgres, delay_s=settings.cluster_memory_promotion_delay)
         self._under_way: dict[str, asyncio.Task[list[Metric] | None]] = {}
 
     async def text(self) -> bytes:
         """Return Prometheus' text."""
         reads: dict[str, Read] = {"agents": self._agents, "redis": self._redis_numbers, "work": self._work}
-        reads |= {"database": self._database}
+        reads |= {"database": self._database, "index": self._drift}
         reads |= {"embedder": self._answers} if self._settings.embedding_url else {}
         found = dict(zip(reads, await asyncio.gather(*(self._asked(*it) for it in reads.items())), strict=True))
         metrics = [metric for read in found.values() for metric in read or ()]
@@ -73,8 +75,18 @@ class Measured:
         postgres = self._postgres
         pending, failovers = await postgres.rows("measured_pending"), await postgres.rows("measured_failovers")
         newest, counted = await postgres.row("measured_newest_failover"), await postgres.row("measured_work")
-        lag = m.MEMORY_LAG.of(await self._promotions.lag_s())
-        return [*work(pending, counted or {}), *elections(failovers, newest), lag]
+        remembered = await postgres.row("measured_memories") or {}
+        known = [m.MEMORY_ITEMS.of(remembered["items"]), m.MEMORY_UNINDEXED.of(remembered["unindexed"])]
+        known.append(m.MEMORY_LAG.of(await self._promotions.lag_s()))
+        return work(pending, counted or {}) + elections(failovers, newest) + known
+
+    async def _drift(self) -> list[Metric]:
+        held = (await self._postgres.row("measured_memories") or {})["items"]
+        try:
+            documents = await self._index.documents()
+        except NoIndex:
+            documents = 0
+        return [m.MEMORY_DRIFT.of(held - documents)]
 
     async def _database(self) -> list[Metric]:
         postgres = self._postgres

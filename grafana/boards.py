@@ -310,10 +310,38 @@ STORES = dashboard(
     ],
 )
 
+MEMORIES = dashboard(
+    "memories",
+    "Memories",
+    "What is known of people: rows, the index made of them, and how they are searched.",
+    [
+        number("Memories", "sum(nexus_memory_items)", help="That hold; closed ones are not in it."),
+        number("Not indexed yet", "sum(nexus_memory_unindexed)", bad_above=1000),
+        number("Drift", "abs(sum(nexus_memory_index_drift))", help="Rows minus documents; 0 at rest.", bad_above=1),
+        number("Search p95", quantiles("nexus_memory_search_seconds")["p95"], "s", bad_above=0.5),
+        number("Searches per minute", f"60 * {_rate('nexus_memory_search_seconds_count')}"),
+    ],
+    [
+        graph("Search time", quantiles("nexus_memory_search_seconds"), "s", "With the embedding of the question."),
+        graph(
+            "Searches",
+            {"{{how}}": _rate("nexus_memory_search_seconds_count", "how")},
+            "ops",
+            "words: without an embedder; rows: in PostgreSQL, without an index or without Redis.",
+        ),
+        graph("Memories", {"hold": "nexus_memory_items"}),
+        graph(
+            "Index",
+            {"changes not indexed yet": "nexus_memory_unindexed", "rows minus documents": "nexus_memory_index_drift"},
+        ),
+    ],
+)
+
 BOARDS: dict[str, Json] = {
     "cluster": CLUSTER,
     "tasks": TASKS,
     "models": MODELS,
     "gateway": GATEWAY,
     "stores": STORES,
+    "memories": MEMORIES,
 }

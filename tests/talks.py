@@ -92,6 +92,6 @@ async def talking(stores: Stores) -> AsyncIterator[Talk]:
 
 def prompt_of(past: Past, message: str) -> tuple[ChatMessage, ...]:
     """Return what a model would be told."""
-    room = Window(WINDOW, 1024).room((), (), message)
+    room = Window(WINDOW, 1024).room((), "", message)
     summary, messages = fit(past.messages, past.summary.text, room)
-    return build(messages, summary, (), message)
+    return build(messages, summary, "", message)

@@ -16,6 +16,7 @@ from agent_image.keeper.beacon import Beacon
 from agent_image.keeper.brake import DEATHS, PAUSE_S, WITHIN_S, Brake
 from agent_image.keeper.candidate import Candidate
 from agent_image.keeper.child import Child
+from agent_image.keeper.indexes import Indexes
 from agent_image.keeper.liveness import Hello, Liveness
 from agent_image.keeper.orders import Orders
 from agent_image.keeper.parts import Parts
@@ -68,6 +69,7 @@ class Keeper:
         self._orders = Orders(self._parts)
         self._brake = Brake()
         self._tidy = Tidy(self._parts)
+        self._indexes = Indexes(self._parts)
 
     def _built(self, config: Settings) -> Parts:
         redis = Redis(config)
@@ -123,6 +125,7 @@ class Keeper:
                 loops.create_task(self._orders.run(), name="orders"),
                 loops.create_task(self._ask_postgres(), name="standing"),
                 loops.create_task(self._tidy.run(), name="tidy"),
+                loops.create_task(self._indexes.run(), name="indexes"),
             ]
             await stopped.wait()
             await self._stop(living)

@@ -21,6 +21,8 @@ from agent_image.runner.drain import Drain
 from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
+from agent_image.runner.memory.api import MemoryApi
+from agent_image.runner.memory.pages import HANDLERS as MEMORY_PAGES
 from agent_image.runner.memory.wiring import Memories
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
@@ -29,7 +31,7 @@ from agent_image.runner.multi.spawn import spawner
 from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
-from agent_image.runner.reign import Reign, Step
+from agent_image.runner.reign import Reign
 from agent_image.runner.schedules.api import ScheduleApi
 from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.schedules.tool import reminder
@@ -97,30 +99,32 @@ class Runner:
             config, boot, self._redis, self._postgres, self._hub, self._neighbours, self._may_fetch, isolation
         )
         self._schedules = Schedules(self._postgres, time_zone=config.time_zone)
-        self._commands = Commands(self._schedules)
+        self._memories = Memories(config, self._redis, self._postgres, self._router, self._tasks.board, self._leads)
+        self._commands = Commands(self._schedules, self._memories.commands)
         self._approvals = Approvals(self._postgres, within_s=config.approval_timeout)
         parts = self._parts(boot, isolation)
         kinds.provide(sub_agent.KIND, SubAgent(agent, parts.asking))
         self._summaries = parts.summaries
-        self._memories = Memories(config, self._redis, self._postgres, self._router, self._tasks.board)
         self._intake = Intake(parts, config, self._redis, may_claim=self._may_claim, leads=self._leads)
         show(page, lambda: self._intake.load, config.cluster_max_load)
         self._cut_off = CutOff(self._hub, self._neighbours.named)
         self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
-        announcer = Announcer(self._ledger, self._approvals, self._events, agent)
-        election = Election(self._redis, self._postgres)
-        self._reign = Reign(
-            page, self._ledger, election, announcer, self._tasks.dispatcher, self._sweeps(boot, announcer), agent=agent,
-            boot=boot,
-        )  # fmt: skip
+        self._reign = self._reign_of(boot)
 
-    def _sweeps(self, boot: str, announcer: Announcer) -> dict[str, Step]:
-        """Return what else a primary looks for."""
+    def _reign_of(self, boot: str) -> Reign:
+        """Return what this agent does while it is primary."""
+        agent = self._config.cluster_agent_id
+        announcer = Announcer(self._ledger, self._approvals, self._events, agent)
         asker = Asker(self._approvals, announcer, boot)
-        return {
+        sweeps = {
             "schedules": Firer(self._schedules, boot, announcer.waits).fire_due,
             "expired": asker.expire, "unasked": asker.ask_again, "promotions": self._memories.promoter.publish_due,
+            "memories": self._memories.indexing.nudge,
         }  # fmt: skip
+        election = Election(self._redis, self._postgres)
+        return Reign(
+            self._page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
+        )
 
     def _parts(self, boot: str, isolation: Isolation) -> Parts:
         """Return what turns need."""
@@ -141,7 +145,7 @@ class Runner:
         return Parts(
             agent=agent, boot=boot, ledger=self._ledger, events=self._events, memory=memory, asking=asking,
             summaries=summaries, window=window, approvals=self._approvals, team=team, isolation=isolation,
-            commands=self._commands,
+            commands=self._commands, recall=self._memories.recall(self._ledger, boot),
         )  # fmt: skip
 
     def _memory(self) -> tuple[Window, WorkingMemory]:
@@ -156,6 +160,7 @@ class Runner:
         """Return the tools of this runner: its own, and those that modules, packages and MCP servers bring."""
         config = self._config
         own = [spawner(self._tasks.board, within_s=config.task_timeout), reminder(self._schedules)]
+        own += self._memories.tools()
         own += [shell()] if config.cluster_terminal else []
         if allowed := config.web_fetch_hosts():
             own.append(fetcher(allowed, private=config.web_fetch_private))
@@ -192,6 +197,7 @@ class Runner:
                     "reign": self._reign.run(),
                     "mcp": self._mcp.run(),
                     "summaries": self._summaries.run(),
+                    "memories": self._memories.indexing.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")
@@ -233,13 +239,14 @@ class Runner:
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, ScheduleApi, page_events, socket, *CHAT_HANDLERS],
-            templates=[Path(__file__).parent / "chat" / "templates"],
+            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS, *MEMORY_PAGES],
+            templates=[Path(__file__).parent / room / "templates" for room in ("chat", "memory")],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
             dependencies={
                 "conversations": Provide(lambda: service, sync_to_thread=False),
                 "schedules": Provide(lambda: self._schedules, sync_to_thread=False),
+                "memories": Provide(lambda: self._memories.service, sync_to_thread=False),
             },
         )
 

@@ -14,6 +14,7 @@ plan                goal, note, children: a `/multi` turn's sub-agents, each wit
 child               one of them anew: state, agent, seconds, tokens, text, reason, earlier (tries that failed for good)
 limit               note, as it is now: a limit is used up, nothing more is begun and what runs is cancelled; or the
                     next sub-agents wait until fewer tasks of this person do, or wait no more
+recalled            memories: what the model is told of its user, each id and no, no texts; or memory_note: why nothing
 tool                no, name, input, state, agent, text, seconds: a call of a tool, anew each time it stands differently
 question            id, tool, input, about, choices, expires_at: the turn waits for its user's choice
 answered            question, answer: and goes on

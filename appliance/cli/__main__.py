@@ -14,6 +14,7 @@ from appliance.cli.failures import sentence_of
 from appliance.cli.history import history
 from appliance.cli.link import link
 from appliance.cli.logs import logs
+from appliance.cli.memory import memory
 from appliance.cli.pause import pause, resume
 from appliance.cli.scale import scale
 from appliance.cli.status import status
@@ -35,6 +36,7 @@ for command in (
     tasks, dead, cancel, requeue, discard,
 ):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(memory, name="memory")
 # So that -1 is answered like any other number that cannot be.
 app.command(context_settings={"ignore_unknown_options": True})(scale)
 

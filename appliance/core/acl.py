@@ -28,8 +28,11 @@ _KEEP = (
 )
 _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
-    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel sadd srem del"
+    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel sadd srem"
+    " hexists del incr ft.search ft.info ft.aliasupdate"
 )
+# Heeds no pattern of keys: who makes an index may read, and with DD delete, all that is in Redis. Never a runner.
+_INDEX = "ft._list ft.create ft.dropindex"
 _VECTORS = "mget set unlink"
 # Without XINFO STREAM, which shows entries: what people and models say is nobody's metric.
 _MEASURE = "info xlen xinfo|groups xinfo|consumers slowlog|get slowlog|len"
@@ -46,31 +49,35 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
     elections = (keys.suspects("*"), keys.votes("*"))
     conversations = (keys.events("*"), keys.attempts("*"), keys.session("*"), keys.wake("*"))
     tasks, vectors = (keys.tasks("*"),), (keys.embedding("*", "*"),)
+    memories = (keys.memory_index("*"),)
     agent, health, abort, config, task = (
         keys.channel(topic) for topic in ("agent", "health", "abort", "config", "task")
     )
     return {
         "keeper": _allow(
-            f"{_SEE_REGISTRY} {_SEE_SERVER} {_HINTS} {_KEEP}",
-            write=[*registry, *elections],
+            f"{_SEE_REGISTRY} {_SEE_SERVER} {_HINTS} {_KEEP} {_INDEX}",
+            write=[*registry, *elections, *memories],
             channels=[agent, health, config],
         ),
         "runner": _allow(
             f"{_SEE_REGISTRY} {_HINTS} {_RUN} {_VECTORS}",
-            write=[*conversations, *tasks, *vectors],
+            write=[*conversations, *tasks, *vectors, *memories],
             read=registry,
             channels=[agent, abort, task],
         ),
         # The JSON module asks for the right to write what it reads; without a command that writes, it reads.
         "control": _allow(
-            f"{_SEE_REGISTRY} info publish json.get {_VECTORS}",
-            write=[keys.session("*"), *vectors],
+            f"{_SEE_REGISTRY} info publish json.get ft.info {_VECTORS}",
+            write=[keys.session("*"), *vectors, keys.memory_alias],
             read=registry,
             channels=[config],
         ),
         "gateway": _allow(_SEE_REGISTRY, read=registry),
         "operator": _allow(
-            f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len", read=registry, channels=[config]
+            f"{_SEE_REGISTRY} {_SEE_SERVER} publish acl|log slowlog|get slowlog|len fcall mget incr ft.info",
+            write=[keys.memory_build, keys.memory_alias],
+            read=registry,
+            channels=[config],
         ),
         "metrics": _allow(_MEASURE, read=[f"{keys.prefix}*"]),
         "initialiser": _allow("fcall function|load get set", write=[keys.generation, keys.epoch]),

@@ -14,6 +14,7 @@ NexusError
 ├── Overloaded 429
 ├── StoreAway 503           Redis or PostgreSQL does not answer: catch this for "try again soon"
 │   ├── NoGeneration        Redis lost its data and is not initialised yet
+│   ├── NoIndex             the search index is not there: PostgreSQL is searched, keepers make it again
 │   └── StoreDenies         Redis denies it to this program's user: its rules, or whoever asks, are wrong
 ├── Leaving 503             this agent is being stopped: another one takes it
 ├── TooFewAgents 503        no new conversation may begin now: the detail says what lifts it
@@ -124,6 +125,10 @@ class StoreAway(NexusError):
 
 class NoGeneration(StoreAway):
     """Redis is empty and is being set up again."""
+
+
+class NoIndex(StoreAway):
+    """The index of memories is not there; it is made again from PostgreSQL by itself."""
 
 
 class StoreDenies(StoreAway):

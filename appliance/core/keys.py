@@ -14,6 +14,8 @@ EVENTS_TTL_S = 2 * 3600
 EVENTS_MAX = 20_000
 """Entries one conversation's stream may hold, about."""
 WAKE_TTL_S = 60
+MEMORY_GONE_TTL_S = 3600
+"""Longer than a writer of documents can sleep between reading a row and writing."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,29 @@ class Keys:
     def tasks_wake(self) -> str:
         """Stream of one entry: ends the blocking reads of agents that wait for tasks."""
         return f"{self.prefix}tasks:wake"
+
+    def memory_index(self, name: str) -> str:
+        """Search index of memories, and with a colon and an id the hash of one; `name` as `IndexName` writes it."""
+        return f"{self.prefix}memory:{name}"
+
+    def memory_gone(self, memory: str) -> str:
+        """String: this memory was taken out of the indexes, so that a writer that slept puts it into none."""
+        return f"{self.prefix}memory:gone:{memory}"
+
+    @property
+    def memory_alias(self) -> str:
+        """Alias of the index that is searched."""
+        return f"{self.prefix}memory:vectors"
+
+    @property
+    def memory_wanted(self) -> str:
+        """Hash index → dimensions: which there should be. Runners write it, keepers make and drop indexes."""
+        return f"{self.prefix}memory:wanted"
+
+    @property
+    def memory_build(self) -> str:
+        """Counter: how often it was asked to build the index anew."""
+        return f"{self.prefix}memory:build"
 
     def channel(self, topic: str) -> str:
         """Pub/sub channel of hints: agent, model, abort, config, health or task."""

@@ -101,6 +101,10 @@ EMBEDDING_SECONDS = Histogram(
 EMBEDDING_CACHE = Counter(
     "nexus_embedding_cache_total", "Texts whose vector was known already: hit or miss.", ["outcome"], registry=AGENT
 )
+MEMORY_SEARCH_SECONDS = Histogram(
+    "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
+    buckets=_STORE, registry=AGENT,
+)  # fmt: skip
 MEMORIES_KEPT = Counter(
     "nexus_memories_kept_total",
     "What became of items to be remembered: kept, same, refused; and of memories: refined, contradicted, merged.",
@@ -124,6 +128,8 @@ for _route in ("direct", "distributed", "orchestrate", "waiting"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("done", "failed", "refused"):
     EMBEDDING_REQUESTS.labels(_outcome)
+for _how in ("meaning", "words", "rows"):
+    MEMORY_SEARCH_SECONDS.labels(_how)
 for _outcome in ("hit", "miss"):
     EMBEDDING_CACHE.labels(_outcome)
 for _outcome in ("fired", "skipped"):
@@ -209,6 +215,9 @@ REDIS_GONE = Reading("nexus_redis_keys_gone_total", "Keys that went by themselve
 REDIS_NETWORK = Reading("nexus_redis_network_bytes_total", "Bytes over the network.", ("direction",))
 REDIS_KEYS = Reading("nexus_redis_keys", "Keys.")
 EMBEDDER_UP = Reading("nexus_embedder_up", "1 when the embedder answers.")
+MEMORY_ITEMS = Reading("nexus_memory_items", "Memories that hold.")
+MEMORY_UNINDEXED = Reading("nexus_memory_unindexed", "Changes of memories that the index does not hold yet.")
+MEMORY_DRIFT = Reading("nexus_memory_index_drift", "Memories that hold minus documents of the index.")
 POSTGRES_UP = Reading("nexus_postgresql_up", "1 when PostgreSQL answers.")
 POSTGRES_CONNECTIONS = Reading("nexus_postgresql_connections", "Connections by state.", ("state",))
 POSTGRES_CONNECTIONS_MAX = Reading("nexus_postgresql_connections_max", "max_connections.")

@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -17,59 +17,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from appliance.core import needs
 from appliance.core.clock import zone
 from appliance.core.errors import SettingsError
+from appliance.core.failover_bounds import LEASE_S as LEASE_S
+from appliance.core.failover_bounds import broken_promise, worst_cases
 
 BEAT_S = 0.5
 """Keepers beat this often whatever is set: the 2 s boot key and the 1.6 s self-fence assume it (PROTOCOLS 6.1)."""
-LEASE_S = 2.0
-"""Lease of the primary and life of a boot key, by Redis' clock."""
 CONTROL_CALL_S = 0.3
 """Time-out of a control call to Redis: `BEAT_S + 2 * CONTROL_CALL_S <= 0.8 * LEASE_S`."""
-_AFTER_THE_LEASE = {
-    "poll": 0.25,
-    "probe and vote": 0.2,
-    "stagger": 0.15,
-    "commit": 0.05,
-    "a fenced session that hangs": 0.5,
-    "take-over": 0.2,
-    "gateway": 0.35,
-}
-"""What a hang costs beside the lease, in seconds (PROTOCOLS 6.1, 6.2)."""
-_SOLE_SURVIVOR_S = 0.5
-
-
 KEY_PREFIX = "nexus:"
 BUNDLED_EMBEDDER = "multilingual-e5-small"
+_URLS = ("redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url")
 _WINDOW = 8192
 _WINDOWS = {"bundled/": 2048, "ollama/": 4096, "claude/": 200_000}
 """Tokens of a model's window by how its name begins, where nobody says: what servers give a call by default."""
-
-
-class Bound(NamedTuple):
-    """The longest that a failover of one kind can take."""
-
-    what: str
-    seconds: float
-    arithmetic: str
-
-
-def worst_cases(lease_s: float = LEASE_S) -> tuple[Bound, ...]:
-    """Return the bounds of a failover with the sums they come from: a hang, and a sole survivor. Pure."""
-    hang = {"lease": lease_s} | _AFTER_THE_LEASE
-    hang_s, sole_s = round(sum(hang.values()), 2), 2 * lease_s + _SOLE_SURVIVOR_S
-    parts = " + ".join(f"{what} {seconds}" for what, seconds in hang.items())
-    return (
-        Bound("a hang", hang_s, f"{parts} = {hang_s} s"),
-        Bound("a sole survivor", sole_s, f"2 x {lease_s} s + {_SOLE_SURVIVOR_S} s = {sole_s} s"),
-    )
-
-
-def broken_promise(promised_s: float, bounds: tuple[Bound, ...]) -> str | None:
-    """Return why `promised_s` cannot be kept, with the arithmetic; None when it can. Pure."""
-    worst_s = max(bound.seconds for bound in bounds)
-    if promised_s >= worst_s:
-        return None
-    sums = "; ".join(f"{bound.what} takes up to {bound.arithmetic}" for bound in bounds)
-    return f"{promised_s} s cannot be kept: {sums}; set it to {worst_s} or more"
 
 
 class Settings(BaseSettings):
@@ -125,6 +85,12 @@ class Settings(BaseSettings):
     """Seconds a conversation's working memory stays in Redis after its last use."""
     cluster_summary_at: float = Field(default=0.5, gt=0, le=0.9)
     """Share of the model's window that a conversation's messages may take before the older ones are summarised."""
+    cluster_memory_recall_tokens: int = Field(default=300, ge=0)
+    """Tokens of what is remembered of a person that each turn is told; 0: nothing, unless a model searches for it."""
+    cluster_memory_recall_distance: float = Field(default=0.0, ge=0, le=2)
+    """Cosine distance of a memory to a message above which it is not told; 0 takes what suits the model."""
+    cluster_memory_recall_within: float = Field(default=0.3, gt=0)
+    """Seconds a turn waits for what is remembered; then it goes on without, and its answer says so."""
     cluster_memory_promotion_delay: int = Field(default=300, ge=1)
     """Seconds a conversation rests before what was said in it is read for memories."""
     memory_extraction: Literal["auto", "model", "rules"] = "auto"
@@ -236,9 +202,7 @@ class Settings(BaseSettings):
         zone(value)
         return value
 
-    @field_validator(
-        "redis_url", "postgres_url", "model_url", "ollama_url", "anthropic_url", "public_url", "embedding_url"
-    )
+    @field_validator(*_URLS)
     @classmethod
     def _whole_url(cls, value: str) -> str:
         if value and (not urlsplit(value).scheme or "://" not in value):

@@ -16,7 +16,7 @@ ORCHESTRATE = "orchestrate"
 """Role of a turn that publishes sub-agents."""
 
 
-SWEEPS = ("dead", "waiting", "unannounced", "expired", "unasked", "schedules", "promotions")
+SWEEPS = ("dead", "waiting", "unannounced", "expired", "unasked", "schedules", "promotions", "memories")
 Effect = Literal["pure", "idempotent", "side_effecting"]
 """What a call changes outside: nothing; nothing more when it is made again with the same key; something each time."""
 

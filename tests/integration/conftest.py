@@ -17,6 +17,7 @@ from tests.client import Client
 from tests.fakes.embedder import MODEL, FakeEmbedder
 from tests.fakes.models import FakeProvider
 from tests.fakes.outside import Outside, outside
+from tests.indexes import Library
 from tests.memories import Rememberer
 from tests.runners import Runners
 from tests.stores import Stores
@@ -49,6 +50,14 @@ async def postgres(config: Settings) -> AsyncIterator[Postgres]:
 async def people(config: Settings, postgres: Postgres) -> Rememberer:
     """Two people who may have memories."""
     return await Rememberer(config, postgres).open()
+
+
+@pytest.fixture
+async def library(stores: Stores, config: Settings, postgres: Postgres, people: Rememberer) -> AsyncIterator[Library]:
+    """Their index."""
+    opened = await Library(stores, config, postgres, people).open()
+    yield opened
+    await opened.aclose()
 
 
 @pytest.fixture

@@ -1,24 +1,19 @@
 """Tasks through the control plane, as JSON, forms and live pages: who may what, once per key, and why not."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx2
 import pytest
 
 from appliance.core.postgres import Postgres
 from appliance.core.working_memory import Past, SubAgent, Summary, WorkingMemory
-from appliance.web.protection import cookie_name
-from appliance.web.tokens import form_token
 from tests.cluster import Cluster
 from tests.fakes.models import FakeProvider
 from tests.letters import Letters
 from tests.stores import Stores
+from tests.visitors import API, browser, program
 from tests.waiting import wait_until
-
-API = "/control/api/v1"
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +36,6 @@ async def letters(own: Cluster) -> Letters:
     found = Letters(own.postgres)
     await found.open()
     return found
-
-
-@asynccontextmanager
-async def program(own: Cluster, role: str = "operator") -> AsyncIterator[httpx2.AsyncClient]:
-    """A program with somebody's token."""
-    _, token = await own.sign_in(f"the {role}", role)
-    async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{own.control_port}", headers={"Authorization": f"Bearer {token}"}, timeout=30
-    ) as http:
-        yield http
-
-
-@asynccontextmanager
-async def browser(own: Cluster, role: str = "operator") -> AsyncIterator[httpx2.AsyncClient]:
-    """A browser without JavaScript; its forms carry their token."""
-    _, login = await own.sign_in(f"the {role}", role)
-    token = form_token(own.settings.cluster_secret.get_secret_value(), login)
-    async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{own.control_port}", cookies={cookie_name(own.settings): login},
-        headers={"Accept": "text/html", "X-CSRFToken": token}, timeout=30,
-    ) as http:  # fmt: skip
-        yield http
 
 
 async def state(letters: Letters, task: UUID) -> object:

@@ -10,6 +10,7 @@ import pytest
 from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm.router import build_router
+from agent_image.runner.memory.wiring import Memories
 from agent_image.runner.multi.orchestration import Team
 from agent_image.runner.multi.plan import Limits
 from agent_image.runner.tasks.board import Board
@@ -49,6 +50,7 @@ class Watched(Intake):
         router = build_router(config)
         tools = ToolParts(agent="agent-1", boot="", box=fill((), ()), ledger=ledger, approvals=approvals, timeout_s=9)
         board = Board(redis, batches, Teller(redis, TaskStream(redis), lambda: None), lambda: 1)
+        memories = Memories(config, redis, postgres, router, board, lambda: False)
         self.may = False
         self.claimed: list[str] = []
         super().__init__(
@@ -57,7 +59,8 @@ class Watched(Intake):
                 summaries=Summaries(memory, router, window=Window(2048, 9), at=0.5), window=Window(2048, 9),
                 asking=Asking(boot="", ledger=ledger, router=router, max_tokens=9, tools=tools), approvals=approvals,
                 team=Team(board=board, batches=batches, ledger=ledger, limits=Limits()),
-                isolation=Isolation(lambda: 0), commands=Commands(Schedules(postgres, time_zone="UTC")),
+                isolation=Isolation(lambda: 0), recall=memories.recall(ledger, ""),
+                commands=Commands(Schedules(postgres, time_zone="UTC"), memories.commands),
             ),
             config, redis, lambda: self.may, lambda: False,
         )  # fmt: skip

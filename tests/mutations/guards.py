@@ -4,6 +4,7 @@ from tests.mutations.authority import DECISION, EPOCH, LEASE, SEAT, VOTES
 from tests.mutations.embeddings import EMBEDDINGS
 from tests.mutations.fleet import FLEET
 from tests.mutations.memories import MEMORIES
+from tests.mutations.memory_index import MEMORY_INDEX
 from tests.mutations.promotion import PROMOTION
 from tests.mutations.schedules import SCHEDULES
 from tests.mutations.sessions import SESSIONS
@@ -15,5 +16,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES, *TASK_ACTS, *MEMORIES, *EMBEDDINGS, *SESSIONS, *PROMOTION,
+    *SCHEDULES, *TASK_ACTS, *MEMORIES, *MEMORY_INDEX, *EMBEDDINGS, *SESSIONS, *PROMOTION,
 )  # fmt: skip

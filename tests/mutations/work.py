@@ -129,6 +129,6 @@ DOORS = [
     Guard("the audit log is a chain", _FAILOVER, "sha256(coalesce(v_before, ''::bytea)", "sha256(''::bytea",
           "tests/integration/test_orders.py::test_orders_given_at_once_are_each_audited_and_the_chain_holds"),
     Guard("runners cannot write what elections rest on", "appliance/core/acl.py",
-          "write=[*conversations, *tasks, *vectors],", "write=[*conversations, *tasks, *registry, *elections],",
+          "*tasks, *vectors, *memories],", "*tasks, *vectors, *memories, *registry, *elections],",
           "tests/unit/test_acl.py::test_only_keepers_write_what_elections_rest_on"),
 ]  # fmt: skip

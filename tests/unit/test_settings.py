@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from appliance.core.errors import SettingsError
-from appliance.core.settings import broken_promise, load, worst_cases
+from appliance.core.failover_bounds import broken_promise, worst_cases
+from appliance.core.settings import load
 
 
 def test_a_bad_value_names_the_variable_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_a_text_is_cut_between_characters() -> None:
 def test_what_is_not_in_the_summary_yet_still_has_room_in_a_prompt() -> None:
     large, small = Window(100_000, 1024), Window(2048, 1024)
     assert limit_of(large, 0.5) == 50_000
-    assert small.tokens // 4 < limit_of(small, 0.5) < small.room((), (), "x" * 600)
+    assert small.tokens // 4 < limit_of(small, 0.5) < small.room((), "", "x" * 600)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from litestar.params import SkipValidation
 from litestar.response import Redirect, Response
 
 from agent_image.runner.chat.markdown import to_html
-from agent_image.runner.chat.view import BLANK, turns_of
+from agent_image.runner.chat.view import BLANK, TurnView, turns_of, used_in
 from agent_image.runner.checked import MAX_TEXT, MAX_TITLE
 from agent_image.runner.conversations import Conversations, Transcript
+from agent_image.runner.memory.memories import MemoryService
 from agent_image.runner.schedules import words
 from appliance.core.errors import BadInput, NotFound, Overloaded, StoreAway, TooFewAgents
 from appliance.core.records import Conversation
@@ -22,6 +23,7 @@ from appliance.web.rendering import page
 Asked = Request[Any, Any, Any]
 Service = NamedDependency[SkipValidation[Conversations]]
 Planned = NamedDependency[SkipValidation[Schedules]]
+Remembered = NamedDependency[SkipValidation[MemoryService]]
 EXAMPLES = (
     "Name three primary colours.",
     "Explain in two sentences what a lease is in a distributed system.",
@@ -40,38 +42,41 @@ async def home(request: Asked, conversations: Service) -> Redirect:
 
 
 @get("/new", include_in_schema=False)
-async def new(request: Asked, conversations: Service, schedules: Planned, q: str = "") -> Response[str]:
+async def new(
+    request: Asked, conversations: Service, schedules: Planned, memories: Remembered, q: str = ""
+) -> Response[str]:
     """An empty page with an id of its own; the first message creates the conversation."""
     empty = Transcript(Conversation(id=str(uuid4()), title=""), (), (), (), "")
-    return await _chat(request, conversations, schedules, empty, search=q, fresh=True)
+    return await _chat(request, conversations, schedules, memories, empty, search=q, fresh=True)
 
 
 @get("/c/{conversation:str}", include_in_schema=False)
 async def show(
-    request: Asked, conversations: Service, schedules: Planned, conversation: str, q: str = ""
+    request: Asked, conversations: Service, schedules: Planned, memories: Remembered, conversation: str, q: str = ""
 ) -> Response[str]:
     """One conversation."""
     found = await conversations.transcript(request.user, conversation)
-    return await _chat(request, conversations, schedules, found, search=q)
+    return await _chat(request, conversations, schedules, memories, found, search=q)
 
 
 @get("/c/{conversation:str}/turns/{turn:str}", include_in_schema=False)
-async def one_turn(request: Asked, conversations: Service, conversation: str, turn: str) -> Response[str]:
+async def one_turn(
+    request: Asked, conversations: Service, memories: Remembered, conversation: str, turn: str
+) -> Response[str]:
     """One turn as committed: what an open page puts in place of what it streamed."""
     transcript = await conversations.transcript(request.user, conversation)
-    found = next((view for view in turns_of(transcript) if view.id == turn), None)
+    found = next((view for view in await _turns(request, memories, transcript) if view.id == turn), None)
     if found is None:
         raise NotFound
     return page(request, "turn.html", turn=found, conversation=transcript.conversation, to_html=to_html)
 
 
 @get("/c/{conversation:str}/transcript", include_in_schema=False)
-async def transcript(request: Asked, conversations: Service, conversation: str) -> Response[str]:
+async def transcript(request: Asked, conversations: Service, memories: Remembered, conversation: str) -> Response[str]:
     """All turns: what an open page reads again when it missed something."""
     found = await conversations.transcript(request.user, conversation)
-    return page(
-        request, "chat.html", block="turns", turns=turns_of(found), conversation=found.conversation, to_html=to_html
-    )
+    turns = await _turns(request, memories, found)
+    return page(request, "chat.html", block="turns", turns=turns, conversation=found.conversation, to_html=to_html)
 
 
 @post("/c/{conversation:str}/messages", include_in_schema=False)
@@ -136,15 +141,21 @@ async def cancel_reminder(request: Asked, schedules: Planned, schedule: str) -> 
     return Redirect(f"/c/{uuid_of(back)}" if back else "/", status_code=SEE_OTHER)
 
 
+async def _turns(request: Asked, memories: MemoryService, transcript: Transcript) -> list[TurnView]:
+    """Return its turns, with the memories that answers used as their rows are now: what was erased is gone here too."""
+    known = await memories.among(request.user, used_in(transcript))
+    return turns_of(transcript, known)
+
+
 async def _chat(
-    request: Asked, conversations: Conversations, schedules: Schedules, transcript: Transcript, *,
-    search: str, fresh: bool = False,
+    request: Asked, conversations: Conversations, schedules: Schedules, memories: MemoryService,
+    transcript: Transcript, *, search: str, fresh: bool = False,
 ) -> Response[str]:  # fmt: skip
     return page(
         request,
         "chat.html",
         conversation=transcript.conversation,
-        turns=turns_of(transcript),
+        turns=await _turns(request, memories, transcript),
         cursor=transcript.cursor,
         listing=await conversations.listing(request.user, search),
         search=search,

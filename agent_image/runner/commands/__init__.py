@@ -1,1 +1,1 @@
-"""What the chat answers without asking a model: `/remind`, `/every`, `/reminders`, `/forget`."""
+"""What the chat answers without asking a model: reminders and jobs, and what is remembered of a person."""

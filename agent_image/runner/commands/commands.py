@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
-from agent_image.runner.commands.grammar import Forget, Wanted, parse
+from agent_image.runner.commands.grammar import Forget, Listing, Wanted, parse
 from agent_image.runner.commands.names import is_command
+from agent_image.runner.memory.commands import MemoryCommands
 from agent_image.runner.schedules import words
 from agent_image.runner.schedules.wishes import SENT_AGAIN
-from appliance.core.errors import BadInput, NotFound, Overloaded
+from appliance.core.errors import BadInput, Conflict, NotFound, Overloaded
 from appliance.core.records import Turn, User
 from appliance.core.schedules import Schedules, Wish
 
@@ -14,8 +15,9 @@ from appliance.core.schedules import Schedules, Wish
 class Commands:
     """The answers that no model gives. Everything bears repeating: a schedule has the id of the turn that made it."""
 
-    def __init__(self, schedules: Schedules) -> None:
+    def __init__(self, schedules: Schedules, memories: MemoryCommands) -> None:
         self._schedules = schedules
+        self._memories = memories
 
     def check(self, text: str) -> None:
         """Return if a message may be accepted, as far as its words tell; BadInput says what is wrong with it."""
@@ -32,7 +34,7 @@ class Commands:
         now = await self._schedules.asked_at(turn)
         try:
             return await self._done(turn, parse(turn.text, now=now, time_zone=self._schedules.time_zone))
-        except (BadInput, NotFound, Overloaded) as error:  # only now can it be known
+        except (BadInput, Conflict, NotFound, Overloaded) as error:  # only now can it be known
             return error.detail
 
     async def _done(self, turn: Turn, wanted: Wanted | None) -> str:
@@ -42,5 +44,7 @@ class Commands:
                 return words.made(await self._schedules.create(user, turn.conversation_id, wanted, id_=turn.id))
             case Forget():
                 return words.forgotten(await self._schedules.cancel(user, no=wanted.no))
-            case _:
+            case None | Listing():
                 return words.listed(await self._schedules.listing(user))
+            case _:
+                return await self._memories.answer(turn, wanted)

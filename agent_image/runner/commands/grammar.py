@@ -5,6 +5,8 @@
 /every [tz=ZONE] [missed=once|skip] "MINUTE HOUR DAY MONTH WEEKDAY" TEXT
 /reminders
 /forget NUMBER
+
+Those about memories: `memory_grammar.py`.
 """
 
 import re
@@ -12,6 +14,7 @@ from datetime import date, datetime, time, timedelta
 
 import msgspec
 
+from agent_image.runner.commands.memory_grammar import OfMemory, parse_memory
 from agent_image.runner.commands.names import EVERY, FORGET, REMIND, REMINDERS, name_of
 from agent_image.runner.schedules.instants import CRON_EXAMPLE, on_the_wall, zone_of
 from agent_image.runner.schedules.wishes import job, reminder
@@ -39,7 +42,7 @@ class Forget(msgspec.Struct, frozen=True):
     no: int
 
 
-Wanted = Wish | Listing | Forget
+Wanted = Wish | Listing | Forget | OfMemory
 
 
 def parse(text: str, *, now: datetime, time_zone: str) -> Wanted | None:
@@ -65,7 +68,7 @@ def parse(text: str, *, now: datetime, time_zone: str) -> Wanted | None:
             if not re.fullmatch(r"[0-9]{1,9}", rest):
                 raise BadInput(f"Say which one by its number: `{FORGET} 3`; `{REMINDERS}` lists them.")
             return Forget(int(rest))
-    return None
+    return parse_memory(name, rest)
 
 
 def _options(name: str, rest: str, known: tuple[str, ...]) -> tuple[dict[str, str], str]:

@@ -1,6 +1,8 @@
 """Which messages are commands. Pure."""
 
-REMIND, EVERY, REMINDERS, FORGET = NAMES = ("/remind", "/every", "/reminders", "/forget")
+REMIND, EVERY, REMINDERS, FORGET = ("/remind", "/every", "/reminders", "/forget")
+REMEMBER, MEMORIES, ERASE, CORRECT = OF_MEMORY = ("/remember", "/memories", "/erase", "/correct")
+NAMES = (REMIND, EVERY, REMINDERS, FORGET, *OF_MEMORY)
 
 
 def name_of(text: str) -> str:

@@ -86,7 +86,7 @@ class Summaries:
 
 def limit_of(window: Window, at: float) -> int:
     """Return how many tokens of messages are left alone: so many that a prompt still has room for all of them."""
-    return int(min(window.tokens * at, window.room((), (), "") * _PROMPTED))
+    return int(min(window.tokens * at, window.room((), "", "") * _PROMPTED))
 
 
 def asked(earlier: str, folded: Sequence[Said], most: int) -> tuple[ChatMessage, ...]:

@@ -11,6 +11,7 @@ import msgspec
 from agent_image.runner.commands.commands import Commands
 from agent_image.runner.isolation import TURN_WAITS_S, Isolation
 from agent_image.runner.llm import ChatMessage, ToolSpec
+from agent_image.runner.memory.recall import Recall, Recalled
 from agent_image.runner.multi.message import is_multi
 from agent_image.runner.multi.orchestration import Orchestration, Stopped, Team
 from agent_image.runner.multi.planner import plan_of
@@ -54,6 +55,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     approvals: Approvals
     isolation: Isolation
     commands: Commands
+    recall: Recall
 
 
 def delay_after(error: ModelError, failed_before: int) -> float | None:
@@ -74,6 +76,7 @@ class TurnRun:
         self._reader: asyncio.Task[Any] | None = None
         self._why: Why | None = None
         self._team: Orchestration | None = None
+        self._recalled = Recalled()
         self._started = time.monotonic()
         self._rounds = Rounds(turn, parts.asking, self._publisher, self, self._started)
 
@@ -127,10 +130,17 @@ class TurnRun:
         """Return what the model is told: what of the past has room and the message, or what sub-agents found."""
         if is_multi(self.turn.text):
             return await self._from_sub_agents()
-        recalled = ()
-        room = self._parts.window.room(self._specs(), recalled, self.turn.text)
+        recalled = await self._remembered()
+        room = self._parts.window.room(self._specs(), recalled.quoted, self.turn.text)
         summary, messages = fit(past.messages, past.summary.text, room)
-        return build(messages, summary, recalled, self.turn.text)
+        return build(messages, summary, recalled.quoted, self.turn.text)
+
+    async def _remembered(self) -> Recalled:
+        """Return what is remembered of who asks, and tell pages which. A `/multi` is planned without."""
+        self._recalled = await self.patiently(lambda: self._parts.recall.of(self.turn))
+        if facts := self._recalled.facts():
+            self._publisher.say("recalled", **facts)
+        return self._recalled
 
     def _specs(self) -> tuple[ToolSpec, ...]:
         return self._parts.asking.tools.box.specs()
@@ -181,7 +191,7 @@ class TurnRun:
         return {
             "agent": self._parts.agent, **self._rounds.facts(), "attempt": self.turn.attempt,
             "total_ms": round((time.monotonic() - self._started) * 1000), "taken_over": self._publisher.taken_over,
-        } | (self._team.kept() if self._team else {})  # fmt: skip
+        } | self._recalled.facts() | (self._team.kept() if self._team else {})  # fmt: skip
 
     def _answered(self) -> Answer:
         return Answer(TaskState.DONE, self._publisher.text, model=self._rounds.route.model, meta=self._meta())

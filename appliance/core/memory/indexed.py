@@ -31,6 +31,24 @@ class IndexedRows:
         rows = await self._postgres.rows("unindexed_memories", current=current, model=model, limit=limit)
         return [Unindexed(memory_of(row), from_wire(row["vector"])) for row in rows]
 
+    async def changed(self, limit: int) -> list[str]:
+        """Return ids of memories whose newest version no index holds."""
+        return [str(row["id"]) for row in await self._postgres.rows("changed_memories", limit=limit)]
+
+    async def of(self, model: str, ids: Sequence[str]) -> list[Unindexed]:
+        """Return these memories as they are, with their vectors of one model."""
+        rows = await self._postgres.rows("memories_to_index", model=model, ids=list(ids))
+        return [Unindexed(memory_of(row), from_wire(row["vector"])) for row in rows]
+
+    async def awaited(self) -> int | None:
+        """Return how many documents there should be; None while changes are on their way."""
+        counted = await self._postgres.row("measured_memories") or {}
+        return None if counted["unindexed"] else int(counted["items"])
+
+    async def known_ids(self, after: str, limit: int) -> list[str]:
+        """Return ids that may have had a document, in their order, after one of them."""
+        return [str(row["id"]) for row in await self._postgres.rows("known_memory_ids", after=after, limit=limit)]
+
     async def mark(self, current: str, written: Sequence[Memory]) -> None:
         """Note that `current` holds these versions; what has changed since stays to be indexed."""
         await self._postgres.rows(
@@ -59,6 +77,11 @@ class IndexedRows:
     async def drop_vectors(self, *, other_than: str, limit: int) -> int:
         """Remove up to `limit` vectors of other models; return how many there were."""
         return int(await self._postgres.value("drop_vectors", model=other_than, limit=limit))
+
+    async def drop_unfit(self, model: str, dims: int, ids: Sequence[str]) -> None:
+        """Remove those vectors of a model that have other dimensions: they are of one that had its name before."""
+        if ids:
+            await self._postgres.rows("drop_unfit_vectors", model=model, dims=dims, ids=list(ids))
 
     async def forget_all(self) -> None:
         """Say of no row that it is indexed: all are written again."""

@@ -12,7 +12,19 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from appliance.core.errors import NotFound
-from appliance.core.memory.items import Closing, How, Item, Keeping, Kind, Memory, Near, Origin, Vector, fingerprint
+from appliance.core.memory.items import (
+    Closing,
+    How,
+    Item,
+    Keeping,
+    Kind,
+    Memory,
+    Near,
+    Origin,
+    Source,
+    Vector,
+    fingerprint,
+)  # fmt: skip
 from appliance.core.memory.vectors import to_text
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import User
@@ -117,6 +129,16 @@ class MemoryStore:
         """Return those of `ids` that are this person's and still hold: an index may lag behind an erasure."""
         rows = await self._postgres.rows("living_among", **_whose(user), ids=list(ids))
         return {str(row["id"]) for row in rows}
+
+    async def among(self, user: User, ids: Iterable[str]) -> list[Memory]:
+        """Return those of `ids` that are this person's and were not erased, also those that hold no more."""
+        rows = await self._postgres.rows("memories_among", **_whose(user), ids=list(ids))
+        return [memory_of(row) for row in rows]
+
+    async def origin(self, task: str, source: Source, agent: str) -> Origin:
+        """Return where the message of a turn stands; of a task without one only source and agent are known."""
+        row = await self._postgres.row("asked_in", task=task)
+        return _origin({**row, "source": source, "agent_id": agent}) if row else Origin(source, agent=agent)
 
     async def chain(self, user: User, id_: str) -> list[Memory]:
         """Return what a memory grew from and what grew from it, with itself, the oldest first."""

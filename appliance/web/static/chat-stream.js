@@ -8,7 +8,7 @@ const RECONNECT_MS = 100;
 const SHOW_AFTER_MS = 700;
 const ASK_WHY_AFTER = 4;
 const TYPES = ["accepted", "started", "attempt_restarted", "route", "token", "snapshot", "retrying", "done", "cancelled",
-  "failed", "plan", "child", "limit", "tool", "question", "answered", "waiting_for_store", "store_back", "moving", "ping"];
+  "failed", "plan", "child", "limit", "recalled", "tool", "question", "answered", "waiting_for_store", "store_back", "moving", "ping"];
 
 export class Stream {
   constructor(conversation, handlers) {

@@ -120,6 +120,14 @@ export class Turns {
     showNote(item, event.note);
   }
 
+  // Texts and sources come with the committed answer: what was erased meanwhile is in no event.
+  recalled(event, item) {
+    const used = (event.memories || []).length;
+    const place = item.querySelector(".memories");
+    place.hidden = !used;
+    place.querySelector("summary").textContent = `Used ${used} ${used === 1 ? "memory" : "memories"}`;
+  }
+
   tool(event, item) {
     showTool(item, event);
     if (event.state === "running") work(item, `${event.name} is at work…`);

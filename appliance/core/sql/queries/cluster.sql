@@ -49,6 +49,8 @@ select (select epoch from cluster_epoch where id = 1) = %(epoch)s as in_force,
        exists(select 1 from living_schedules s where s.next_at <= now()
                and not exists(select 1 from tasks t where t.id = s.last_task
                                and t.state in ('queued', 'running', 'waiting'))) as schedules,
+       exists(select 1 from memories where indexed = '') or exists(select 1 from memory_tombstones where indexed = '')
+         as memories,
        exists(select 1 from conversations c
                where c.idle_since <= clock_timestamp() - make_interval(secs => %(promote_after_s)s) and c.deleted_at is null
                  and not exists(select 1 from tasks p

@@ -1,0 +1,1 @@
+"""What `tests.bench.vector` measures: a corpus, and sides that search it."""
