@@ -81,6 +81,9 @@ def test_every_pair_of_the_set_was_measured() -> None:
     ("Ana manages Ben.", "Ben manages Ana.", "different"),
     ("Peter owes me 50 euros.", "I owe Peter 50 euros.", "different"),
     ("I have a friend called Ana.", "I have a friend called Eva.", "different"),
+    ("I work at Bosch.", "I like working from home.", "different"),
+    ("My work e-mail is a@b.example.", "I prefer e-mail over phone calls.", "different"),
+    ("Mi correo es a@b.example.", "Voto por correo.", "different"),
     ("I was in Paris in 2019.", "I was in Paris in 2022.", "different"),
     ("My flight to Rome is on Monday.", "My flight from Rome is on Friday.", "different"),
 ])  # fmt: skip

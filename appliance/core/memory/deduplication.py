@@ -19,6 +19,7 @@ OPEN = frozenset({"live", "work", "job", "name", "boss", "favourite", "phone", "
 """What somebody has one of at a time: another value contradicts."""
 CHOSEN = frozenset({"prefer", "answer", "favourite", "planned", "status", *OPEN})
 """What a value of a kind is chosen for: tea or coffee, English or French."""
+ATTITUDES = frozenset({"like", "prefer", "want"})
 KINDS = frozenset({"status", "length", "shade", "tone", "drink", "colour", "language"})
 TIMES = frozenset({"n", "time", "date", "day", "part"})
 _HOW: dict[Relation, How] = {"refines": "refined", "contradicts": "contradicted"}
@@ -228,14 +229,22 @@ def _values(pair: _Pair) -> Verdict | None:
         if not (new and old) and (pair.changed or pair.common & CHOSEN):
             return Verdict("contradicts", f"another {' and '.join(sorted(clash))}")
         return Verdict("different", "something else of the same kind")
-    owned = "!have" in pair.new.marks & pair.old.marks  # of what one has, one may have several
-    if pair.common & OPEN and not owned and not (pair.clash(TIMES) and not (new and old)):
-        return Verdict("contradicts", f"another {_said(pair.common & OPEN)}")
+    if (kept := _one_at_a_time(pair)) and not (pair.clash(TIMES) and not (new and old)):
+        return Verdict("contradicts", f"another {_said(kept)}")
     if pair.changed and pair.new.before and not _lacking([*pair.new.before], [*pair.old.before]):
         return Verdict("contradicts", f"{_said(pair.new.before)} is another now")
     if len(new) == len(old) == 1 and (pair.changed or "prefer" in pair.common) and _said_of(pair.common):
         return Verdict("contradicts", f"{_said(new)} instead of {_said(old)}")
     return None
+
+
+def _one_at_a_time(pair: _Pair) -> frozenset[str]:
+    """Return what both say that one has one of, unless one has some of it or only thinks something of it."""
+    if "!have" in pair.new.marks & pair.old.marks:
+        return frozenset()
+    if ATTITUDES & (pair.only_new | pair.only_old):
+        return pair.common & {"name"}  # who says "call me rather Alex" has one, too
+    return pair.common & OPEN if pair.new.before and pair.old.before else pair.common & OPEN - {"email"}
 
 
 def _by_nearness(pair: _Pair, distance: float, radii: Radii) -> Verdict:
