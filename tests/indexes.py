@@ -103,9 +103,9 @@ class Library:
         """Settings of another program."""
         return self._stores.settings(user, redis_key_prefix=self.prefix, postgres_url=self._config.postgres_url)
 
-    async def lead(self) -> None:
-        """Be the primary, its runner and its keeper, until cancelled."""
-        while True:
+    async def lead(self, over: asyncio.Event) -> None:
+        """Be the primary, its runner and its keeper, until it is over."""
+        while not over.is_set():
             await self.settle()
             await asyncio.sleep(0.05)
 

@@ -202,7 +202,7 @@ async def test_a_change_nobody_indexed_is_told_to_the_primary_and_indexed_withou
     monkeypatch.setattr(indexing_module, "LOOK_S", 600.0)
 
     async def due() -> bool:
-        row = await library.postgres.row("sweeps_due", epoch=0)
+        row = await library.postgres.row("sweeps_due", epoch=0, promote_after_s=600)
         return bool(row and row["memories"])
 
     async def done() -> bool:
@@ -218,6 +218,7 @@ async def test_a_change_nobody_indexed_is_told_to_the_primary_and_indexed_withou
     await library.indexing.nudge(1)
     await wait_until(done, of="an erasure that is indexed")
     keeping.cancel()
+    await asyncio.wait({keeping})
     assert await library.documents() == 1
 
 

@@ -147,9 +147,11 @@ async def test_nexus_memory_rebuild_waits_for_the_primary_and_is_audited(library
     with pytest.raises(CannotStart, match=r"after 0\.1 s it is not done"):
         await command._rebuilt(place, 0.1)
     await library.settle()
-    leading = asyncio.create_task(library.lead())
+    over = asyncio.Event()
+    leading = asyncio.create_task(library.lead(over))
     assert await command._rebuilt(place, 30.0) == len(SAYINGS)
-    leading.cancel()
+    over.set()
+    await leading
     assert await library.index.searched() == library.name(build=2)
     audited = await library.people.sql("select actor, action from audit_log order by id desc limit 2")
     assert {(it["actor"], it["action"]) for it in audited} == {("admin", "rebuild memories")}
