@@ -25,7 +25,7 @@ def _field(offset: int, form: str) -> Any:
 
 
 class SharedPage:
-    """Runner → tick, load, queued, lag, status, drained, reigning; keeper → role, epoch, lease, drain, brake."""
+    """Runner → tick, load, queued, lag, status, drained, reigning, terminal; keeper → the other fields."""
 
     loop_tick: float = _field(0, "d")
     """CLOCK_BOOTTIME seconds of the runner's last turn of its event loop."""
@@ -45,6 +45,8 @@ class SharedPage:
     """Runner → keeper: 1 while the loops of a primary run."""
     brake_deadline: float = _field(88, "d")
     """Keeper → runner: CLOCK_BOOTTIME seconds until which no task is fetched, since runners died here; 0 = fetch."""
+    terminal: int = _field(96, "q")
+    """Runner → keeper: 1 = it offers shell commands, which it has tried."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -129,6 +129,7 @@ def work(pending: list[Row], counted: Mapping[str, Any]) -> list[Metric]:
         m.TASKS_OLDEST.of({(it,): max(0.0, by_priority.get(it, none)["oldest_s"]) for it in PRIORITIES}),
         m.TASKS_RUNNING.of(counted["running"]),
         m.TASKS_DEAD.of(counted["dead"]),
+        m.TASKS_UNSERVABLE.of(counted["unservable"]),
         m.EPOCH.of(counted["epoch"]),
         m.AGENTS_DESIRED.of(counted["desired"] or 0),
     ]

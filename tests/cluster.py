@@ -59,7 +59,7 @@ class Cluster:
         await self.postgres.open()
         for number in range(1, agents + 1):
             self.start_agent(f"agent-{number}")
-        await self.until_active(agents)
+        await self.until_active(agents, within_s=2 * PATIENCE_S)  # as many Pythons start at once
         if gateway:
             await self.start_gateway(agents)
 
@@ -137,13 +137,13 @@ class Cluster:
         assert found is not None, f"{agent_id} is not in the registry"
         return found
 
-    async def until_active(self, agents: int) -> None:
+    async def until_active(self, agents: int, within_s: float = PATIENCE_S) -> None:
         """Wait until that many agents serve."""
 
         async def active() -> bool:
             return sum(a.status == "active" and a.boot_alive for a in (await self.view()).agents) >= agents
 
-        await wait_until(active, of=f"{agents} active agents")
+        await wait_until(active, within_s=within_s, of=f"{agents} active agents")
 
     @asynccontextmanager
     async def sql(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -29,6 +29,8 @@ MEANINGS = {
     "coffee": 0, "espresso": 0, "kaffee": 0, "咖啡": 0, "кофе": 0, "tea": 1, "dog": 2, "hund": 2, "puppy": 2,
     "berlin": 3, "python": 4, "rust": 5,
 }  # fmt: skip
+
+SAYINGS = ("I drink espresso", "My dog is called Rex", "I live in Berlin", "I write python")
 
 
 class Meaning:
@@ -101,9 +103,9 @@ class Library:
         """Settings of another program."""
         return self._stores.settings(user, redis_key_prefix=self.prefix, postgres_url=self._config.postgres_url)
 
-    async def lead(self) -> None:
-        """Be the primary, its runner and its keeper, until cancelled."""
-        while True:
+    async def lead(self, over: asyncio.Event) -> None:
+        """Be the primary, its runner and its keeper, until it is over."""
+        while not over.is_set():
             await self.settle()
             await asyncio.sleep(0.05)
 
@@ -120,10 +122,14 @@ class Library:
         assert kept.settled[0].id
         return await self.people.store.get(user or self.people.ada, kept.settled[0].id)
 
-    async def settle(self, indexing: Indexing | None = None) -> None:
-        """Index until there is nothing to do."""
+    async def settle(
+        self, indexing: Indexing | None = None, meanwhile: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Index until there is nothing to do; `meanwhile` is waited for after each step."""
         for _ in range(200):
             waits_s = await (indexing or self.indexing).once()
+            if meanwhile:
+                await meanwhile()
             if not await self.upkeep.once() and waits_s == LOOK_S:
                 return
         raise AssertionError("the index never comes to rest")

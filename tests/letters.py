@@ -32,9 +32,9 @@ class Letters:
 
     async def put_up(
         self, count: int = 1, *, kind: str = "nothing", by: str = "ada", priority: Priority = "normal",
-        parent: str | None = None, delay_s: float = 0.0,
+        parent: str | None = None, delay_s: float = 0.0, needs: tuple[str, ...] = (),
     ) -> list[UUID]:  # fmt: skip
-        wanted = [Wanted(kind, {"n": n}, priority, delay_s) for n in range(count)]
+        wanted = [Wanted(kind, {"n": n}, priority, delay_s, needs=needs) for n in range(count)]
         found = await self.batches.submit(await self.user(by), wanted, generation=GEN, share=10_000, parent=parent)
         return [UUID(it) for it in found.ids]
 

@@ -2,6 +2,8 @@
 
 import math
 from array import array
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -44,6 +46,19 @@ class Rememberer:
         row = await self.postgres.row("ensure_user", tenant="default", name=name, role="operator")
         assert row is not None
         return User(id=str(row["id"]), name=name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+        """Hold what is done until the end."""
+        options = connection_options(self.config, "test") | {"options": ""}
+        opened = await psycopg.AsyncConnection.connect(self.config.postgres_url, **options)
+        async with opened, opened.transaction():
+            yield opened
+
+    async def somebody_waits(self) -> bool:
+        """Whether a statement waits for a lock in this database."""
+        waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        return bool(await self.sql(waiting))
 
     async def sql(self, text: str, *values: object) -> list[dict[str, Any]]:
         """Do what no statement of the product does."""

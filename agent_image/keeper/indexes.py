@@ -16,6 +16,7 @@ class Indexes:
     def __init__(self, parts: Parts) -> None:
         self._upkeep = IndexUpkeep(parts.redis)
         self._seat = parts.seat
+        self._said = ""
 
     async def run(self) -> None:
         """Keep indexes until cancelled."""
@@ -25,5 +26,8 @@ class Indexes:
                 try:
                     for done in await self._upkeep.once():
                         log.info("index_kept", done=done)
+                    self._said = ""
                 except NexusError as error:
-                    log.info("indexes_not_kept", error=str(error))
+                    if self._said != str(error):  # once, as long as it is the same
+                        self._said = str(error)
+                        log.info("indexes_not_kept", error=self._said)

@@ -227,6 +227,7 @@ class Keeper:
             started_at=self._started_at, loop_lag_ms=round(page.loop_lag_ms, 1), version=VERSION,
             can_vote=self._candidate.can_vote and page.status is not Status.DRAINING,
             electable=config.cluster_role != "secondary" and page.status is Status.ACTIVE,
+            capabilities=config.capabilities(terminal=bool(page.terminal)),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from agent_image.runner.commands.commands import Commands
 from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
 from agent_image.runner.neighbours import Neighbours
+from agent_image.runner.route import Here, route
 from agent_image.runner.turns.announcer import acceptance
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import last_word
@@ -32,7 +33,7 @@ from appliance.core.metrics import TURNS_ACCEPTED
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Accepted, Conversation, Event, Message, TaskState, Turn, User
 from appliance.core.redis import Redis
-from appliance.core.task_ledger import ORCHESTRATE, Answer, TaskLedger, turn_of
+from appliance.core.task_ledger import Answer, TaskLedger, turn_of
 
 log = logs.get("runner")
 SHOWN = 500
@@ -83,8 +84,8 @@ class Conversations:
             await self._check_may_begin(user, conversation)
         role = checked.role_of(text)
         self._commands.check(text)
-        here = not self._hub.away and (role != ORCHESTRATE or self._intake.leads())
-        boot = self._intake.reserve() if here else None
+        way = route(role, self._here())
+        boot = self._intake.reserve() if way.way == "direct" else None
         turn: Turn | None = None
         try:
             accepted = await self._ledger.accept(
@@ -97,8 +98,13 @@ class Conversations:
             if boot is not None:
                 self._intake.settle(turn)
         if not accepted.duplicate:
-            TURNS_ACCEPTED.labels("direct" if turn else "queued").inc()
+            TURNS_ACCEPTED.labels("waiting" if way.way == "direct" and turn is None else way.way).inc()
+            log.info("turn_accepted", turn=accepted.turn.id, route=way.way, reason=way.reason)
         return accepted
+
+    def _here(self) -> Here:
+        intake = self._intake
+        return Here(leads=intake.leads(), sees_redis=not self._hub.away, takes=intake.takes, free=intake.free)
 
     async def _check_may_begin(self, user: User, conversation: str) -> None:
         """Return if the conversation is there already or a new one may begin; TooFewAgents otherwise."""

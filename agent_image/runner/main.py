@@ -22,6 +22,7 @@ from agent_image.runner.hub import Hub
 from agent_image.runner.isolation import Isolation
 from agent_image.runner.llm import build_router, is_weak
 from agent_image.runner.memory.api import MemoryApi
+from agent_image.runner.memory.pages import HANDLERS as MEMORY_PAGES
 from agent_image.runner.memory.wiring import Memories
 from agent_image.runner.multi import sub_agent
 from agent_image.runner.multi.orchestration import Team
@@ -30,7 +31,7 @@ from agent_image.runner.multi.spawn import spawner
 from agent_image.runner.multi.sub_agent import SubAgent
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.numbers import measure, show
-from agent_image.runner.reign import Reign
+from agent_image.runner.reign import Reign, Step
 from agent_image.runner.schedules.api import ScheduleApi
 from agent_image.runner.schedules.firing import Firer
 from agent_image.runner.schedules.tool import reminder
@@ -79,6 +80,7 @@ class Runner:
     def __init__(self, config: Settings, boot: str, page: SharedPage, port: int) -> None:
         self._config = config
         self._page = page
+        page.terminal = int(config.cluster_terminal)
         self._port = port
         agent = config.cluster_agent_id
         self._redis = Redis(config)
@@ -108,16 +110,20 @@ class Runner:
         self._cut_off = CutOff(self._hub, self._neighbours.named)
         self._drain = Drain(page, self._intake, self._tasks.worker, self._hub, self._neighbours.others_serve)
         announcer = Announcer(self._ledger, self._approvals, self._events, agent)
+        election = Election(self._redis, self._postgres)
+        self._reign = Reign(
+            page, self._ledger, election, announcer, self._tasks.dispatcher, self._sweeps(boot, announcer), agent=agent,
+            boot=boot,
+        )  # fmt: skip
+
+    def _sweeps(self, boot: str, announcer: Announcer) -> dict[str, Step]:
+        """Return what else a primary looks for."""
         asker = Asker(self._approvals, announcer, boot)
-        sweeps = {
+        return {
             "schedules": Firer(self._schedules, boot, announcer.waits).fire_due,
             "expired": asker.expire, "unasked": asker.ask_again, "promotions": self._memories.promoter.publish_due,
             "memories": self._memories.indexing.nudge,
         }  # fmt: skip
-        election = Election(self._redis, self._postgres)
-        self._reign = Reign(
-            page, self._ledger, election, announcer, self._tasks.dispatcher, sweeps, agent=agent, boot=boot
-        )
 
     def _parts(self, boot: str, isolation: Isolation) -> Parts:
         """Return what turns need."""
@@ -232,8 +238,8 @@ class Runner:
         return create_app(
             self._config,
             postgres=self._postgres,
-            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS],
-            templates=[Path(__file__).parent / "chat" / "templates"],
+            handlers=[ConversationApi, ScheduleApi, MemoryApi, page_events, socket, *CHAT_HANDLERS, *MEMORY_PAGES],
+            templates=[Path(__file__).parent / room / "templates" for room in ("chat", "memory")],
             checks={"redis": self._redis.ping, "postgresql": self._postgres.ping},
             measure=measure,
             dependencies={

@@ -46,6 +46,8 @@ class AgentStatus(msgspec.Struct, frozen=True):
     load: int
     max_load: int
     models: tuple[str, ...]
+    capabilities: tuple[str, ...] = ()
+    """What it can beside what every agent can."""
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
@@ -168,6 +170,7 @@ def _agent(agent: Agent, view: ClusterView) -> AgentStatus:
         load=agent.current_load,
         max_load=agent.max_load,
         models=agent.models,
+        capabilities=agent.capabilities,
     )
 
 
@@ -210,7 +213,8 @@ def show(found: Status) -> None:
     )
     for it in found.agents:
         row = (it.id, it.role, state_words(it), f"{it.load}/{it.max_load}", f"{it.heartbeat_age_s:.1f} s")
-        agents.add_row(*row, str(it.keeper_pid), str(it.runner_pid), str(it.port), ", ".join(it.models))
+        can = f" · can {', '.join(it.capabilities)}" if it.capabilities else ""
+        agents.add_row(*row, str(it.keeper_pid), str(it.runner_pid), str(it.port), f"{', '.join(it.models)}{can}")
     programs = Table("service", "state", "pid", "version", box=None, pad_edge=False)
     for service in found.services:
         programs.add_row(service.name, service.state, str(service.pid or "-"), service.version)

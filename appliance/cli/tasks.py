@@ -107,7 +107,7 @@ def lane(line: PriorityLine) -> str:
 def cells(task: TaskLine) -> tuple[str, ...]:
     """Return what a line of the table shows; what failed says why."""
     failed = task.state in (TaskState.DEAD, TaskState.FAILED)
-    about = task.reason if failed else task.about
+    about = task.reason if failed else task.no_agent or task.about
     name = f"turn {task.turn_no}" if task.is_turn else task.kind
     state = "stopping" if task.stopping else str(task.state)
     words = (task.id.hex[:8], name, state, task.person, task.agent or "-", str(task.attempt), local_time(task.at))
@@ -124,6 +124,10 @@ def show_one(seen: TaskSeen) -> None:
     line = seen.line
     name = f"turn {line.turn_no}" if line.is_turn else line.kind
     out.print(f"{name} {line.id}  {line.state}, {line.priority}, of {line.person}", markup=False)
+    if line.needs:
+        out.print(f"{'prefers' if line.prefers else 'needs'}: {', '.join(line.needs)}", markup=False)
+    if line.no_agent:
+        out.print(line.no_agent, style="yellow", markup=False)
     for moment in seen.moments:
         out.print(told(moment, seen.moments[0].at), markup=False)
     if line.state is TaskState.DEAD:

@@ -28,7 +28,7 @@ _KEEP = (
 )
 _RUN = (
     "fcall expire hset hsetnx hget hdel xadd xrange xrevrange xread json.get json.set"
-    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel"
+    " xgroup|create xgroup|delconsumer xinfo|consumers xpending xreadgroup xautoclaim xack xdel sadd srem"
     " hexists del incr ft.search ft.info ft.aliasupdate"
 )
 # Heeds no pattern of keys: who makes an index may read, and with DD delete, all that is in Redis. Never a runner.
@@ -65,10 +65,10 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
             read=registry,
             channels=[agent, abort, task],
         ),
-        # The JSON module asks for the right to write what it reads.
+        # The JSON module asks for the right to write what it reads; without a command that writes, it reads.
         "control": _allow(
             f"{_SEE_REGISTRY} info publish json.get ft.info {_VECTORS}",
-            write=[*vectors, keys.session("*"), keys.memory_alias],
+            write=[keys.session("*"), *vectors, keys.memory_alias],
             read=registry,
             channels=[config],
         ),

@@ -85,13 +85,18 @@ class Keys:
         """Bytes of float32: the vector of one text, by the SHA-256 of what the model was sent."""
         return f"{self.prefix}embedding:{model}:{digest}"
 
-    def tasks(self, priority: str) -> str:
-        """Stream of one priority: entries tell that a row waits for an agent."""
-        return f"{self.prefix}tasks:{priority}"
+    def tasks(self, place: str) -> str:
+        """Stream of one priority: entries tell that a row waits; `priority:needs` is that of directed work."""
+        return f"{self.prefix}tasks:{place}"
+
+    @property
+    def tasks_needs(self) -> str:
+        """Set of the needs that streams exist for, each sorted and joined by `+`."""
+        return f"{self.prefix}tasks:needs"
 
     @property
     def tasks_queued(self) -> str:
-        """Hash task → id of its entry in a stream: a row has one entry at most, however long it waits."""
+        """Hash task → its entry in a stream: a row has one entry at most, however long it waits."""
         return f"{self.prefix}tasks:queued"
 
     @property

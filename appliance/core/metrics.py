@@ -124,7 +124,7 @@ for _how in ("kept", "same", "refused", "refined", "contradicted", "merged"):
     MEMORIES_KEPT.labels(_how)
 for _source in ("redis", "rows"):
     SESSION_SOURCES.labels(_source)
-for _route in ("direct", "queued"):
+for _route in ("direct", "distributed", "orchestrate", "waiting"):
     TURNS_ACCEPTED.labels(_route)
 for _outcome in ("done", "failed", "refused"):
     EMBEDDING_REQUESTS.labels(_outcome)
@@ -194,6 +194,7 @@ TASKS_PENDING = Reading("nexus_tasks_pending", "Tasks that wait for an agent.", 
 TASKS_RUNNING = Reading("nexus_tasks_running", "Tasks that run.")
 TASKS_OLDEST = Reading("nexus_tasks_oldest_seconds", "How long the first in line has waited.", ("priority",))
 TASKS_DEAD = Reading("nexus_tasks_dead", "Dead letters.")
+TASKS_UNSERVABLE = Reading("nexus_tasks_unservable", "Tasks that wait and need what no agent has.")
 FAILOVERS = Reading("nexus_failover_total", "Elections by what spoke against the old primary.", ("kind",))
 FAILOVER_AT = Reading("nexus_failover_timestamp_seconds", "When the newest primary was elected.", ("primary", "kind"))
 FAILOVER_PART = Reading("nexus_failover_part_seconds", "Parts of the newest failover.", ("part",))

@@ -69,6 +69,7 @@ class Agent(msgspec.Struct, frozen=True):
     can_vote: bool = False  #: not in tilt, PostgreSQL reachable, not draining
     electable: bool = False  #: its setting and its state let it stand
     sdown: int = 0  #: how many agents saw its liveness connection end
+    capabilities: tuple[str, ...] = ()  #: what it can beside what every agent can; tasks may need it
 
     @property
     def belongs_to_quorum(self) -> bool:

@@ -121,7 +121,8 @@ def _written(agent: Agent) -> dict[str, str | int | float]:
     """Return the record's fields as Redis stores them; what Redis itself knows is left out."""
     left_out = {"id", "boot", "beat_age_s", "boot_alive"}
     fields = {name: value for name, value in msgspec.structs.asdict(agent).items() if name not in left_out}
-    fields["models"] = msgspec.json.encode(agent.models).decode()
+    for name in ("models", "capabilities"):
+        fields[name] = msgspec.json.encode(fields[name]).decode()
     return {name: _plain(value) for name, value in fields.items()}
 
 
@@ -141,7 +142,8 @@ def _lease(fields: list[Any]) -> Lease | None:
 
 def _agent(record: dict[str, Any], now_ms: int) -> Agent:
     fields: dict[str, object] = dict(record)  # texts, but for what `view` itself counted
-    fields["models"] = msgspec.json.decode(record.get("models", "[]"))
+    for name in ("models", "capabilities"):
+        fields[name] = msgspec.json.decode(record.get(name, "[]"))
     fields["beat_age_s"] = (now_ms - int(record.pop("last_heartbeat", 0))) / 1000
     fields["boot_alive"] = bool(record.get("boot_alive"))
     return msgspec.convert(fields, Agent, strict=False)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from appliance.core import needs
 from appliance.core.clock import zone
 from appliance.core.errors import SettingsError
 from appliance.core.failover_bounds import LEASE_S as LEASE_S
@@ -48,6 +49,8 @@ class Settings(BaseSettings):
     """Tasks one agent runs at a time, beside its turns."""
     cluster_max_queued_tasks: int = Field(default=10_000, ge=1)
     """Tasks of one person that may wait; above it more are answered 429 with Retry-After."""
+    cluster_capabilities: str = ""
+    """What this agent can and not every other, as words separated by commas (`gpu,web`): tasks may need it."""
     task_timeout: float = Field(default=600.0, gt=0)
     """Seconds one try of a task may take."""
     multi_max_tokens: int = Field(default=200_000, ge=1)
@@ -188,6 +191,11 @@ class Settings(BaseSettings):
             raise ValueError("use letters, digits, dot, dash and underscore only, for example agent-1")
         return value
 
+    @field_validator("cluster_capabilities")
+    @classmethod
+    def _known_words(cls, value: str) -> str:
+        return ",".join(needs.declared(value))
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -220,6 +228,11 @@ class Settings(BaseSettings):
     def web_fetch_hosts(self) -> tuple[str, ...]:
         """Return the patterns of hosts that web_fetch may read, in lower case."""
         return tuple(filter(None, (it.strip().lower() for it in self.web_fetch_allow.split(","))))
+
+    def capabilities(self, *, terminal: bool) -> tuple[str, ...]:
+        """Return what this agent can: what is declared, and what it offers: commands (`terminal`), pages (`web`)."""
+        found = {"terminal": terminal, "web": bool(self.web_fetch_hosts())}
+        return tuple(sorted({*needs.declared(self.cluster_capabilities), *(it for it, yes in found.items() if yes)}))
 
     def model_names(self) -> tuple[str, ...]:
         """Return the models this agent may ask, in the order in which it asks them."""

@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 from psycopg.types.json import Jsonb
 
+from appliance.core import needs
 from appliance.core.errors import Overloaded, StaleAttempt
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import Ended, Priority, Task, TaskState, User
@@ -14,17 +15,23 @@ from appliance.core.records import Ended, Priority, Task, TaskState, User
 TRIES = 3
 """Failed tries after which a task is dead (7.6)."""
 Told = tuple[str, str]
-"""A task that Redis is to be told of: its id and its priority."""
+"""A task that Redis is to be told of: its id and its place, the priority or, directed, `priority:needs`."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A task somebody wants done. The same `key` twice is one task; '' is a key of its own."""
+    """A task somebody wants done. The same `key` twice is one task; '' is a key of its own.
+
+    Only an agent that has all it `needs` runs it (`gpu`, `agent:agent-2`); if it merely `prefers` them, any other does
+    once nobody has had them for `needs.GRACE_S`.
+    """
 
     kind: str
     payload: dict[str, Any] = msgspec.field(default_factory=dict)
     priority: Priority = "normal"
     delay_s: float = 0.0
     key: str = ""
+    needs: tuple[str, ...] = ()
+    prefers: bool = False
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -74,6 +81,8 @@ class Waiting(msgspec.Struct, frozen=True):
 
     untold: bool = False
     told: bool = False
+    directed: bool = False
+    """Whether some wait that not everybody may run; the others are told or untold."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -105,8 +114,11 @@ class TaskBatches:
         """Commit tasks of one user. At most `share` of a user's rows are told to Redis at a time (7.4).
 
         Raises:
-            Overloaded: too many of this user's wait. StoreAway: nothing was accepted.
+            Overloaded: too many of this user's wait. StoreAway: nothing was accepted. BadInput: it needs what no agent
+            can have.
         """
+        lanes = ["+".join(needs.checked(it.needs)) or None for it in wanted]
+        directed = any(lanes)
         ids = [str(uuid4()) for _ in wanted]
         keys = [it.key or id_ for it, id_ in zip(wanted, ids, strict=True)]
         rows = await self._postgres.rows(
@@ -114,13 +126,22 @@ class TaskBatches:
             tenant=user.tenant_id, user=user.id, parent=parent, conversation=conversation, trace=trace,
             gen=generation, share=share, limit=self._max_queued, ids=ids, kinds=[it.kind for it in wanted],
             priorities=[it.priority for it in wanted], payloads=[Jsonb(it.payload) for it in wanted], keys=keys,
-            delays=[it.delay_s for it in wanted],
+            delays=[it.delay_s for it in wanted], lanes=lanes if directed else None,
+            prefers=[it.prefers for it in wanted] if directed else None,
         )  # fmt: skip
         if not rows and wanted:
             raise Overloaded("Too many of your tasks are waiting already; try again in a moment.")
         found = {row["idem_key"]: str(row["id"]) for row in rows}
         told = tuple((str(row["id"]), row["priority"]) for row in rows if row["dispatched"])
         return Published(tuple(found[key] for key in keys), told)
+
+    async def declare(self, boot: str, capabilities: Sequence[str]) -> bool:
+        """Say what a boot can, before it claims anything: it is given nothing that needs more.
+
+        False: its keeper has not registered it yet.
+        """
+        said = await self._postgres.value("declare_capabilities", boot=boot, capabilities=list(capabilities))
+        return said is not None
 
     async def claim(self, boot: str, ids: Sequence[str]) -> Claimed:
         """Take those of `ids` that are still to be done for `boot`; none for a boot that is dead."""
@@ -192,6 +213,22 @@ class TaskBatches:
             "sweep_undispatched", epoch=epoch, boot=boot, gen=generation, share=share, limit=limit
         )
         return [(str(row["id"]), row["priority"]) for row in rows]
+
+    async def directed(
+        self, epoch: int, boot: str, generation: str, *, share: int, older_s: float, limit: int
+    ) -> list[Told]:
+        """Stamp the first `share` of each line of directed work that somebody alive can do; return those to be told.
+
+        Those are rows that this Redis was not told of, or `older_s` ago. Preferences nobody can serve are given up.
+
+        Raises:
+            StaleEpoch: another primary is in force; nothing was changed.
+        """
+        rows = await self._postgres.rows(
+            "sweep_directed",
+            epoch=epoch, boot=boot, gen=generation, share=share, older_s=older_s, grace_s=needs.GRACE_S, limit=limit,
+        )  # fmt: skip
+        return [(str(row["id"]), row["place"]) for row in rows]
 
     async def unclaimed(self, epoch: int, boot: str, generation: str, *, older_s: float, limit: int) -> list[Told]:
         """Return rows told of `older_s` ago that still wait: their entries may be lost; StaleEpoch as above."""

@@ -73,6 +73,12 @@ class TaskLine(msgspec.Struct, frozen=True):
     no_discard: str
     at: datetime
     """What lists are ordered by: when it may run while it waits, when it began or ended otherwise."""
+    needs: tuple[str, ...] = ()
+    """What an agent has to have to run it."""
+    prefers: bool = False
+    """Whether it merely prefers that: once nobody has it, anybody may."""
+    no_agent: str = ""
+    """Why nobody runs it while it waits; '' when somebody can."""
 
     @property
     def is_turn(self) -> bool:

@@ -10,10 +10,14 @@ from uuid import UUID
 
 import msgspec
 
+from appliance.core.needs import GRACE_S
 from appliance.core.records import TaskState
 
-Kind = Literal["published", "told", "claimed", "step", "failed", "released", "asked", "refused", "waits", "ended"]
+Kind = Literal[
+    "published", "loosened", "told", "claimed", "step", "failed", "released", "asked", "refused", "waits", "ended"
+]  # fmt: skip
 _ORDER: dict[Kind, int] = {"published": 0, "told": 1, "claimed": 2, "step": 3, "refused": 4, "ended": 6, "waits": 7}
+_LOOSENED = f"for {GRACE_S:g} s nobody has had what it preferred"
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -45,6 +49,11 @@ class Life(msgspec.Struct, frozen=True):
     person: str
     agent: str
     """Who runs it, or let go of it last."""
+    needs: tuple[str, ...] = ()
+    loosened_at: datetime | None = None
+    """When its preference was given up, since nobody could serve it."""
+    no_agent: str = ""
+    """Why nobody runs it while it waits."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -109,7 +118,10 @@ class Rows(msgspec.Struct, frozen=True):
 def timeline(rows: Rows) -> tuple[Moment, ...]:
     """Return what happened, in order."""
     life = rows.life
-    moments = [Moment(life.created_at, "published", f"published by {life.person}")]
+    wish = f", for an agent that has {', '.join(life.needs)}" if life.needs else ""
+    moments = [Moment(life.created_at, "published", f"published by {life.person}{wish}")]
+    if life.loosened_at:
+        moments.append(Moment(life.loosened_at, "loosened", "any agent may run it from now on", why=_LOOSENED))
     for attempt in rows.attempts:
         moments += _attempt(attempt)
     moments += _now(rows)
@@ -154,8 +166,9 @@ def _now(rows: Rows) -> Iterable[Moment]:
         why = life.reason if own or life.state is not TaskState.DEAD else ""  # else its last attempt says so
         yield Moment(life.state_at, "ended", str(life.state), attempt, life.agent if own else "", why)
     elif life.state is not TaskState.RUNNING:
-        yield Moment(max(life.due_at, life.state_at), "waits", "may run from now on, waits for an agent"
-                     if life.state is TaskState.QUEUED else "waits for what comes before it")  # fmt: skip
+        for_agent = life.state is TaskState.QUEUED
+        what = "may run from now on, waits for an agent" if for_agent else "waits for what comes before it"
+        yield Moment(max(life.due_at, life.state_at), "waits", what, why=life.no_agent)
 
 
 def _step(step: StepDone) -> Moment:

@@ -80,8 +80,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: int = 0
     updated_at: int = 0
     """Seconds, by Redis' clock."""
-    version: tuple[int, int] = (0, 0)
-    """Turn and attempt of the last writer; an older one is refused."""
+    version: tuple[int, int]
+    """Turn and attempt of the last writer; an older one is refused. What has none is no session of ours."""
     answered_turn: int = 0
     """The last turn that is in here; a turn trusts the document only when this is the one before it."""
 

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 MODEL = "multilingual-e5-small"
 QUERY, PASSAGE = "query: ", "passage: "
 THREADS = 1
-"""The others have work to do; a question takes 10 ms with one."""
+"""The others have work to do; a question takes 10 to 20 ms with one."""
 MOST_TEXTS, MOST_CHARS, MOST_BYTES = 256, 8000, 2_000_000
 """Of one request, of one text, of a request's body. The model reads 512 tokens; the engine averages what is longer."""
 MOST_DISCARDED = 10 * MOST_BYTES

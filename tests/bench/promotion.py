@@ -14,15 +14,17 @@ import random
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from appliance.core.clock import monotonic
+from appliance.core.task_acts import TaskActs
 from tests.bench.task_storm import Killer, peace
 from tests.cluster import running_cluster
 from tests.fakes.embedder import FakeEmbedder
 from tests.faults.auditor import CHECKS
-from tests.faults.facts import HISTORY, Facts
+from tests.faults.facts import ENDED, HISTORY, Facts
 from tests.resting import rest
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 SESSIONS, QUICK, PEOPLE, AGENTS = 1000, 100, 7, 3
 WITHIN_S = 1800.0
@@ -61,19 +63,36 @@ async def storm(count: int, seed: str) -> dict[str, Any]:
                 for number in range(count):
                     await rest(sql, f"person {number % PEOPLE}", *told(number))
 
-                async def all_read() -> bool:
-                    return not (await facts.rows(_LEFT))[0]["left_over"]
-
-                await wait_until(all_read, within_s=WITHIN_S, of="the last conversation")
+                await wait_until(lambda: all_ended(facts, count), within_s=WITHIN_S, of="the last range")
                 seconds = monotonic() - began
             finally:
                 await peace(cluster, killing)
+            requeued = await requeue(facts, TaskActs(cluster.postgres))
+            await wait_until(lambda: all_read(facts), within_s=PATIENCE_S, of="the last conversation")
             found = [f"{name}: {it}" for name in CHECKED for it in await CHECKS[name](facts)]
             [figures] = await facts.rows(_FIGURES)
             return {
                 "conversations": count, "seed": seed, "cores": os.cpu_count(), "seconds": round(seconds, 1),
-                "kills": dict(killer.kills), **figures, "wrong": found + wrong(figures, count),
+                "kills": dict(killer.kills), "requeued": requeued, **figures, "wrong": found + wrong(figures, count),
             }  # fmt: skip
+
+
+async def all_ended(facts: Facts, count: int) -> bool:
+    """Whether a task was published for each conversation, and has ended."""
+    ended = await facts.rows("select 1 from tasks where kind = 'promote' and state = any(%(it)s)", it=list(ENDED))
+    return len(ended) == count
+
+
+async def all_read(facts: Facts) -> bool:
+    """Whether no conversation waits to be read."""
+    return not (await facts.rows(_LEFT))[0]["left_over"]
+
+
+async def requeue(facts: Facts, acts: TaskActs) -> int:
+    """Requeue what the killing made dead letters: three runners died with the same task, so an operator is asked."""
+    outcome = await acts.all_dead("requeue", "promote", by="storm", key=uuid4())
+    await facts.sql.execute(b"delete from task_history where state = 'dead'")  # their second life begins anew
+    return outcome.done
 
 
 def wrong(figures: dict[str, int], count: int) -> list[str]:

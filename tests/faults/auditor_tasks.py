@@ -68,7 +68,9 @@ async def _left_in_streams(facts: Facts) -> list[str]:
     keys = facts.redis.keys
     told: dict[str, str] = {task: "a mark" for task in await redis.hgetall(keys.tasks_queued)}
     found: list[str] = []
-    for stream in map(keys.tasks, PRIORITIES):
+    needs = await redis.smembers(keys.tasks_needs)
+    places = [*PRIORITIES, *(f"{priority}:{it}" for priority in PRIORITIES for it in sorted(needs))]
+    for stream in map(keys.tasks, places):
         if await redis.exists(stream):
             entries = await redis.xrange(stream)
             told |= {fields["t"]: f"an entry in {stream}" for _, fields in entries}

@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 from appliance.core.clock import monotonic
+from appliance.core.needs import of_agent
 from appliance.core.records import Agent, TaskState
 from appliance.core.task_batches import Wanted
 from tests.boards import Boarded
@@ -11,7 +12,7 @@ from tests.cluster import Cluster
 from tests.faults.rows import Bound, row
 from tests.faults.rows_turns import PAUSES_S
 from tests.faults.scene import Scene, send
-from tests.faults.work import Work, board, working
+from tests.faults.work import SLOTS, Work, board, working
 from tests.waiting import wait_until
 
 TASKS = 30
@@ -122,6 +123,42 @@ async def f23t(scene: Scene) -> None:
 
         await wait_until(dead, of=f"the end of {armed.id}'s runner at its failpoint")
     scene.measure(results_s=longest_s)
+
+
+@row(
+    "F24n", "the only agent that can is SIGKILLed while directed tasks run and wait there; started again afterwards",
+    "other tasks of the same person are done meanwhile; its own run once it is back, there alone, one result each",
+    bounds={"others_s": Bound(max=5.0), "first_s": Bound(max=3.0), "all_done_s": Bound(max=12.0)}, elections=0,
+    cluster=working,
+)  # fmt: skip
+async def f24n(scene: Scene) -> None:
+    work, lost = Work(scene), await scene.secondary()
+    async with board(scene) as made:
+        await nobody_brakes(scene)
+        only_there = Wanted("sleep", {"seconds": 1.0}, needs=(of_agent(lost.id),))
+        directed = await made.publish_all("ada", [only_there] * TASKS)
+        await work.running(directed, SLOTS)
+        began = await scene.kill(lost.keeper_pid, lost.runner_pid)
+        await all_done(made, await made.publish("where", TASKS))
+        scene.measure(others_s=monotonic() - began)
+        scene.cluster.revive()
+        back = await is_back(scene, lost)
+        await all_done(made, directed)
+        claims = [*(await work.claims(directed, 1)).values(), *(await work.claims(directed, 2)).values()]
+        first = min(at for at in claims if at > began)
+        scene.measure(first_s=max(0.0, first - back), all_done_s=monotonic() - back)
+        assert await work.agents_of(directed) == {lost.id}
+
+
+async def is_back(scene: Scene, lost: Agent) -> float:
+    """Wait until an agent that died serves again; return that moment."""
+
+    async def serves() -> bool:
+        agent = await scene.cluster.agent(lost.id)
+        return agent.boot != lost.boot and agent.status == "active" and agent.boot_alive
+
+    await wait_until(serves, of=f"{lost.id}, which was started again")
+    return monotonic()
 
 
 @row(

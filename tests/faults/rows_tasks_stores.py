@@ -113,7 +113,7 @@ async def fair(scene: Scene) -> None:
     work = Work(scene)
     async with board(scene) as made:
         many = await put_up(made, 1000, by="bob", seconds=0.5)
-        await work.running(many, RUNNING)
+        await work.running(many, AGENTS * SLOTS)  # with one slot free it would not wait at all
         one = await made.publish("where", by="ada", seconds=0.5)
         await all_done(made, one)
         assert len(await work.of(many)) >= RUNNING, "nothing was in its way"

@@ -64,6 +64,22 @@ def test_every_check_is_fed_a_violation() -> None:
         ("I6", "is gone", ["delete from tasks where kind = 'nothing'"]),
         ("I7", "was ended by attempts [1, 1]", ["update tasks set state = 'done' where kind = 'nothing'"]),
         ("I7", "of attempt 2 was ended by attempts [1]", ["update tasks set attempt = 2 where kind = 'nothing'"]),
+        ("I18", "were read, its row says up to 1", ["update conversations set promoted_turn = 1"]),
+        ("I18", "the turns [[1, 1], [3, 3]] were read", [
+            "update conversations set promoted_turn = 3",
+            "insert into promotions(conversation_id, from_turn, to_turn, kept, how)"
+            " select id, n, n, 0, 'rules' from conversations, unnest(array[1, 3]) as n",
+        ]),
+        ("I18", "comes from turn 1 of", [
+            "insert into memories(id, no, tenant_id, user_id, type, text, hash, confidence, trust, source)"
+            " select gen_random_uuid(), 1, tenant_id, user_id, 'fact', 'x', 'x', 1, 'user', 'page' from conversations",
+            "insert into memory_sources(memory_id, source, conversation_id, turn_no)"
+            " select m.id, 'message', c.id, 1 from memories m, conversations c",
+        ]),
+        ("I18", "is several tasks", [
+            "alter table tasks drop constraint tasks_idem_key_key",
+            "update tasks set kind = 'promote', idem_key = 'promote:x:1' where kind in ('nothing', 'effect')",
+        ]),
         ("I8", "outside 7 was done", ["update tasks set result = '{\"effect\": 8}' where kind = 'effect'"]),
         ("I8", "which is no task's", ["update tasks set kind = 'other' where kind = 'effect'"]),
         ("I8", "is intent", [

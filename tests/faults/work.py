@@ -55,6 +55,11 @@ class Work:
         return {str(row["id"]): row["at"] - time.time() + monotonic()
                 for row in await self._rows(query, attempt, list(ids))}  # fmt: skip
 
+    async def agents_of(self, ids: Sequence[str]) -> set[str]:
+        """Return who ended these tasks."""
+        query = "select distinct b.agent_id from tasks t join boots b on b.boot = t.ran_on where t.id = any(%s)"
+        return {row["agent_id"] for row in await self._rows(query, list(ids))}
+
     async def queued_at(self, ids: Sequence[str], at: float) -> int:
         """Return how many of these tasks had not been claimed yet at a moment of `monotonic`."""
         claimed = await self.claims(ids, 1)

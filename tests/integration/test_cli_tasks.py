@@ -69,6 +69,15 @@ async def test_on_a_narrow_terminal_only_what_a_task_is_about_is_cut(here: tuple
     assert len(line) <= 80
 
 
+async def test_what_nobody_can_do_says_what_it_needs(here: tuple[Place, Letters]) -> None:
+    place, letters = here
+    [id_] = await letters.put_up(needs=("gpu",))
+    [line] = [it for it in (await listed(place)).splitlines() if id_.hex[:8] in it]
+    assert "No agent can do it" in line
+    said = await shown(place, id_.hex[:8])
+    assert "needs: gpu\nNo agent can do it: needs gpu.\n" in said
+
+
 async def test_a_list_says_how_much_waits_and_a_line_a_task(here: tuple[Place, Letters]) -> None:
     place, letters = here
     [id_] = await letters.put_up(priority="high", kind="thumbnail")

@@ -1,24 +1,19 @@
 """Tasks through the control plane, as JSON, forms and live pages: who may what, once per key, and why not."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx2
 import pytest
 
 from appliance.core.postgres import Postgres
 from appliance.core.working_memory import Past, SubAgent, Summary, WorkingMemory
-from appliance.web.protection import cookie_name
-from appliance.web.tokens import form_token
 from tests.cluster import Cluster
 from tests.fakes.models import FakeProvider
 from tests.letters import Letters
 from tests.stores import Stores
+from tests.visitors import API, browser, program
 from tests.waiting import wait_until
-
-API = "/control/api/v1"
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +36,6 @@ async def letters(own: Cluster) -> Letters:
     found = Letters(own.postgres)
     await found.open()
     return found
-
-
-@asynccontextmanager
-async def program(own: Cluster, role: str = "operator") -> AsyncIterator[httpx2.AsyncClient]:
-    """A program with somebody's token."""
-    _, token = await own.sign_in(f"the {role}", role)
-    async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{own.control_port}", headers={"Authorization": f"Bearer {token}"}, timeout=30
-    ) as http:
-        yield http
-
-
-@asynccontextmanager
-async def browser(own: Cluster, role: str = "operator") -> AsyncIterator[httpx2.AsyncClient]:
-    """A browser without JavaScript; its forms carry their token."""
-    _, login = await own.sign_in(f"the {role}", role)
-    token = form_token(own.settings.cluster_secret.get_secret_value(), login)
-    async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{own.control_port}", cookies={cookie_name(own.settings): login},
-        headers={"Accept": "text/html", "X-CSRFToken": token}, timeout=30,
-    ) as http:  # fmt: skip
-        yield http
 
 
 async def state(letters: Letters, task: UUID) -> object:
@@ -298,3 +271,18 @@ async def test_what_an_operator_did_stands_in_the_audit_log(own: Cluster, letter
     ]  # fmt: skip
     assert log[1]["detail"]["payload"] == "edited"
     assert "of ada" not in str(log), "what cannot be erased keeps no payload"
+
+
+async def test_what_nobody_can_do_says_so_in_lists_and_on_its_page(own: Cluster, letters: Letters) -> None:
+    [id_] = await letters.put_up(kind=f"k{uuid4().hex[:6]}", needs=("gpu", "web"))
+    why = "No agent can do it: needs gpu, web."
+    async with browser(own, "viewer") as http:
+        page, listed = (await http.get(f"/control/tasks/{id_}")).text, (await http.get("/control/tasks")).text
+        seen = (await http.get(f"{API}/tasks/{id_}", headers={"Accept": "application/json"})).json()
+    assert (why in page, why in listed, "<dt>Needs</dt>" in page) == (True, True, True)
+    assert (seen["line"]["needs"], seen["line"]["no_agent"]) == (["gpu", "web"], why)
+    assert seen["moments"][0]["what"] == "published by ada, for an agent that has gpu, web"
+    await letters.batches.declare(letters.boot, ["web", "gpu"])
+    async with browser(own, "viewer") as http:
+        assert why not in (await http.get(f"/control/tasks/{id_}")).text
+    await letters.batches.declare(letters.boot, [])

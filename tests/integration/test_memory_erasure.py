@@ -122,13 +122,15 @@ async def test_a_turn_that_ends_while_others_are_read_is_read_next_time(people: 
 
 async def idle(people: Rememberer, conversation: str) -> int | None:
     """Return the first turn that is to be read."""
-    found = await people.postgres.rows("idle_conversations", delay_s=0, limit=1000)
+    found = await people.postgres.rows("idle_conversations", delay_s=0, most=50, limit=1000)
     return next((row["from_turn"] for row in found if str(row["id"]) == conversation), None)
 
 
 async def test_a_conversation_rests_before_it_is_due_and_a_deleted_one_never_is(people: Rememberer) -> None:
     conversation, _ = await people.talk("one")
-    resting = {str(row["id"]) for row in await people.postgres.rows("idle_conversations", delay_s=60, limit=1000)}
+    resting = {
+        str(row["id"]) for row in await people.postgres.rows("idle_conversations", delay_s=60, most=50, limit=1000)
+    }
     assert conversation not in resting
     assert await idle(people, conversation) == 1
 

@@ -1,9 +1,6 @@
 """The index of memories follows the rows whatever happens to it (DESIGN 10): the rows are the truth."""
 
 import asyncio
-from collections.abc import Callable
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,19 +8,14 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from agent_image.runner.memory import indexing as indexing_module
 from agent_image.runner.memory.indexing import LOOK_S
-from appliance.cli import memory as command
-from appliance.core.errors import BadInput, CannotStart, NoIndex
+from appliance.core.errors import BadInput
 from appliance.core.memory.items import Closing
 from appliance.core.memory.schema import IndexName
 from appliance.core.memory.upkeep import IndexUpkeep
-from appliance.embedded.places import Home
 from control_plane.measured import Measured
 from tests.cluster import Cluster
-from tests.indexes import Library, Meaning
-from tests.integration.test_cli_orders import Here
+from tests.indexes import SAYINGS, Library, Meaning
 from tests.waiting import wait_until
-
-SAYINGS = ("I drink espresso", "My dog is called Rex", "I live in Berlin", "I write python")
 
 
 async def fields_of(library: Library, memory: str, name: IndexName | None = None) -> dict[Any, Any]:
@@ -117,6 +109,18 @@ async def test_memories_wait_for_their_vectors_while_the_embedder_is_away(librar
     assert await library.found("puppy", limit=1) == ["My dog is called Rex"]
 
 
+async def test_a_vector_that_comes_while_its_memory_is_erased_is_no_failure(library: Library) -> None:
+    espresso, dog = await library.say(*SAYINGS[:2])
+    async with library.people.transaction() as connection:
+        await connection.execute("delete from memories where id = %s", [espresso.id])
+        vectors = [(it.id, library.meaning.vector(it.text)) for it in (espresso, dog)]
+        putting = asyncio.create_task(library.rows.put_vectors("meaning", vectors))
+        await wait_until(library.people.somebody_waits, of="a wait for the row")
+    await putting
+    assert [id_ for id_, _ in await library.rows.unembedded("meaning", 9)] == []
+    assert len(await library.people.sql("select 1 from memory_vectors")) == 1
+
+
 async def test_no_index_is_made_before_anybody_knows_the_dimensions(library: Library) -> None:
     library.meaning.away = True
     await library.say("I drink espresso")
@@ -126,152 +130,11 @@ async def test_no_index_is_made_before_anybody_knows_the_dimensions(library: Lib
     assert ([it.memory.text for it in found.hits], "PostgreSQL" in found.note) == (["I drink espresso"], True)
 
 
-async def test_an_index_dropped_under_load_comes_back_and_every_search_is_answered(library: Library) -> None:
-    await library.say(*SAYINGS)
-    await library.settle()
-    answers: list[list[str]] = []
-
-    async def ask_on(seen: Callable[[], bool]) -> None:
-        while not seen():
-            answers.append(await library.found("coffee espresso"))
-
-    over = False
-    asking = asyncio.create_task(ask_on(lambda: over))
-    await wait_until(lambda: _true(len(answers) > 3), of="searches")
-    await library.lose_index()
-    before = len(answers)
-    await wait_until(lambda: _true(len(answers) > before + 3), of="searches without an index")
-    await library.settle()
-    over = True
-    await asking
-    assert all(it[0] == "I drink espresso" for it in answers)
-    assert await library.documents() == len(SAYINGS)
-
-
-async def _true(it: bool) -> bool:
-    return it
-
-
-async def test_after_flushall_a_search_finds_what_it_found_before(library: Library) -> None:
-    await library.say(*SAYINGS)
-    await library.settle()
-    before = [await library.found(it) for it in ("coffee", "puppy", "where do I live: berlin")]
-    await library.admin.data.delete(*[it async for it in library.admin.data.scan_iter(f"{library.prefix}*", 1000)])
-    await library.lose_index()
-    await library.begin()
-    await library.settle()
-    assert [await library.found(it) for it in ("coffee", "puppy", "where do I live: berlin")] == before
-
-
-async def test_another_model_takes_over_while_searches_go_on(library: Library) -> None:
-    for no in range(80):
-        await library.say(f"{SAYINGS[no % 4]} and number {no}")
-    await library.settle()
-    newer = Meaning("newer", 12)
-    searches = library.searches(newer, {"meaning": library.meaning})
-    seen, over = list[tuple[str, int]](), False
-
-    async def ask_on() -> None:
-        for no in count():
-            said = await searches.search(library.people.ada, ("coffee", "puppy")[no % 2], limit=20)
-            assert {"espresso" in it.memory.text for it in said.hits} == {no % 2 == 0}, said
-            seen.append((said.note, len(said.hits)))
-            if over:
-                return
-
-    asking = asyncio.create_task(ask_on())
-    await library.settle(library.keeps(newer))
-    over = True
-    await asking
-    assert len(seen) > 20
-    assert set(seen) == {("", 20)}
-    assert await library.index.searched() == IndexName("newer", 12)
-    assert list(await library.index.wanted()) == [IndexName("newer", 12)]
-    with pytest.raises(NoIndex):
-        await library.index.standing(library.name())
-    old = library.redis.keys.memory_index("meaning-8:*")
-    assert [it async for it in library.admin.data.scan_iter(old, 1000)] == []
-    assert [it["model"] for it in await library.people.sql("select distinct model from memory_vectors")] == ["newer"]
-
-
-async def test_a_new_model_that_is_away_leaves_the_old_index_in_force(library: Library) -> None:
-    await library.say(*SAYINGS)
-    await library.settle()
-    newer = Meaning("newer", 12)
-    newer.answers = 1  # it says how many dimensions it has, and no more
-    taking_over = library.keeps(newer)
-    for _ in range(5):
-        await taking_over.once()
-        await library.upkeep.once()
-    assert await library.index.searched() == library.name()
-    assert await library.found("coffee", limit=1) == ["I drink espresso"]
-    # What is said meanwhile is found, by its words, in the index that is searched.
-    await library.say("I drink tea")
-    await taking_over.once()
-    assert await library.found("tea", limit=1) == ["I drink tea"]
-
-
-async def test_a_model_that_answers_other_dimensions_gets_another_index(library: Library) -> None:
-    await library.say(*SAYINGS)
-    await library.settle()
-    library.meaning.dims = 12
-    said = await library.search.search(library.people.ada, "espresso")
-    assert "12 dimensions for meaning, the index holds 8" in said.note
-    assert [it.memory.text for it in said.hits] == ["I drink espresso"]
-    await library.say("My puppy is called Max")
-    await library.settle()
-    await library.settle()
-    assert await library.index.searched() == library.name(dims=12)
-    assert set(await library.found("dog", limit=2)) == {"My puppy is called Max", "My dog is called Rex"}
-
-
 async def test_a_vector_of_other_dimensions_is_refused_instead_of_never_found(library: Library) -> None:
     await library.settle()
     [memory] = await library.say("x")
     with pytest.raises(BadInput, match="vectors of 8 dimensions; this one has 12"):
         await library.index.put(library.name(), [(memory, Meaning(dims=12).vector("x"))])
-
-
-async def test_a_rebuild_is_another_index_beside_the_one_that_is_searched(library: Library) -> None:
-    memory, _ = await library.say(*SAYINGS[:2])
-    await library.settle()
-    await library.admin.data.hset(library.redis.keys.memory_index("meaning-8:stranger"), "text", "not in any row")
-    await library.admin.data.delete(library.redis.keys.memory_index(f"meaning-8:{memory.id}"))
-    await library.index.rebuild(0)
-    await library.index.rebuild(0)
-    await library.settle()
-    assert await library.index.searched() == library.name(build=1)
-    assert await library.documents() == 2
-    assert await library.found("coffee", limit=1) == [memory.text]
-
-
-async def test_nexus_memory_rebuild_waits_for_the_primary_and_is_audited(library: Library, tmp_path: Path) -> None:
-    await library.say(*SAYINGS)
-    await library.settle()
-    place = Here(library.settings("operator"), Home.at(tmp_path / "home").create())
-    with pytest.raises(CannotStart, match=r"after 0\.1 s it is not done"):
-        await command._rebuilt(place, 0.1)
-    await library.settle()
-    leading = asyncio.create_task(library.lead())
-    assert await command._rebuilt(place, 30.0) == len(SAYINGS)
-    leading.cancel()
-    assert await library.index.searched() == library.name(build=2)
-    audited = await library.people.sql("select actor, action from audit_log order by id desc limit 2")
-    assert {(it["actor"], it["action"]) for it in audited} == {("admin", "rebuild memories")}
-
-
-async def test_an_index_that_is_not_what_the_rows_say_is_rebuilt_by_itself(
-    library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(indexing_module, "DRIFT_S", 0.0)
-    memory, _ = await library.say(*SAYINGS[:2])
-    await library.settle()
-    # A Redis that was killed comes back without its last second.
-    await library.admin.data.delete(library.redis.keys.memory_index(f"meaning-8:{memory.id}"))
-    for _ in range(3):
-        await library.settle()
-    assert await library.index.searched() == library.name(build=1)
-    assert await library.documents() == 2
 
 
 async def test_a_runner_makes_and_drops_no_index_and_a_wish_makes_ours_only(library: Library) -> None:
@@ -339,7 +202,7 @@ async def test_a_change_nobody_indexed_is_told_to_the_primary_and_indexed_withou
     monkeypatch.setattr(indexing_module, "LOOK_S", 600.0)
 
     async def due() -> bool:
-        row = await library.postgres.row("sweeps_due", epoch=0)
+        row = await library.postgres.row("sweeps_due", epoch=0, promote_after_s=600)
         return bool(row and row["memories"])
 
     async def done() -> bool:
@@ -355,6 +218,7 @@ async def test_a_change_nobody_indexed_is_told_to_the_primary_and_indexed_withou
     await library.indexing.nudge(1)
     await wait_until(done, of="an erasure that is indexed")
     keeping.cancel()
+    await asyncio.wait({keeping})
     assert await library.documents() == 1
 
 

@@ -32,11 +32,12 @@ def an_agent(agent_id: str = "agent-1", **more: object) -> Agent:
 
 
 async def test_an_agent_that_beats_is_seen_alive_with_all_it_said(registry: Registry) -> None:
-    said = an_agent(role=Role.STANDBY, current_load=3, max_load=20, loop_lag_ms=1.5)
+    said = an_agent(role=Role.STANDBY, current_load=3, max_load=20, loop_lag_ms=1.5, capabilities=("gpu", "web"))
     await registry.beat(said)
     view = await registry.view()
     [seen] = view.agents
     assert (seen.role, seen.status, seen.models, seen.current_load) == (Role.STANDBY, Status.ACTIVE, ("m",), 3)
+    assert seen.capabilities == ("gpu", "web")
     assert seen.boot_alive
     assert seen.beat_age_s < 1
     assert view.epoch == 7

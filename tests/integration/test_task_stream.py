@@ -25,8 +25,12 @@ class Streams:
         self.generation = generation
         self.stream = TaskStream(redis)
 
-    async def tell(self, *tasks: str, priority: str = "normal") -> int:
-        return await self.stream.enqueue(self.generation, [(task, priority) for task in tasks])
+    async def tell(self, *tasks: str, priority: str = "normal", needs: str = "") -> int:
+        place = f"{priority}:{needs}" if needs else priority
+        return await self.stream.enqueue(self.generation, [(task, place) for task in tasks])
+
+    async def read_with(self, *capabilities: str, count: int = 10, by: str = "able") -> list[str]:
+        return [entry.task for entry in await TaskStream(self.redis, capabilities).fetch(by, count)]
 
     async def read(self, count: int = 10, *, by: str = "one", left_behind: bool = False) -> list[str]:
         return [entry.task for entry in await self.stream.fetch(by, count, left_behind=left_behind)]
@@ -168,3 +172,67 @@ async def test_an_entry_names_its_class(streams: Streams) -> None:
     await streams.tell("a", priority="low")
     [entry] = await streams.stream.fetch("one", 1)
     assert entry == Entry(3, entry.id, "a")
+
+
+async def test_directed_work_is_read_only_by_who_has_all_it_needs(streams: Streams) -> None:
+    await streams.tell("both", needs="gpu+web")
+    await streams.tell("one", needs="gpu")
+    assert await streams.read() == []
+    assert await streams.read_with("web") == []
+    assert await streams.read_with("gpu", "fast") == ["one"]
+    assert await streams.read_with("web", "gpu") == ["both"]
+
+
+async def test_directed_work_takes_part_in_the_order_of_its_class(streams: Streams) -> None:
+    """Its priority counts as any other's; inside a class the older head comes first."""
+    for number in range(150):
+        await streams.tell(f"gpu-{number}", priority="low", needs="gpu")
+    for number in range(300):
+        await streams.tell(f"high-{number}", priority="high")
+    stream = TaskStream(streams.redis, ["gpu"])
+    read = [entry.task for _ in range(140) for entry in await stream.fetch("able", 1)]
+    assert abs(sum(task.startswith("gpu") for task in read) - 140 / 7) <= 3, "one of seven: six are of high priority"
+    await streams.tell("young")
+    await streams.tell("younger", needs="gpu")
+    left = [entry.task for _ in range(310) for entry in await stream.fetch("able", 1)]
+    assert [task for task in left if task.startswith("young")] == ["young", "younger"]
+
+
+async def test_directed_work_that_was_read_and_left_comes_to_another_who_can(streams: Streams) -> None:
+    await streams.tell("a", needs="gpu")
+    assert await streams.read_with("gpu", by="one") == ["a"]
+    able = TaskStream(streams.redis, ["gpu"])
+
+    async def found() -> list[str]:
+        return [entry.task for entry in await able.fetch("two", 10, left_behind=True)]
+
+    assert await wait_until(found, of="the entry") == ["a"]
+
+
+async def test_directed_work_has_one_entry_until_it_was_dropped(streams: Streams) -> None:
+    assert await streams.tell("a", needs="gpu") == 1
+    assert await streams.tell("a", needs="gpu") == 0
+    stream = TaskStream(streams.redis, ["gpu"])
+    await stream.drop(await stream.fetch("able", 10))
+    assert await streams.admin.data.hkeys(streams.redis.keys.tasks_queued) == []
+    assert await streams.tell("a", needs="gpu") == 1
+
+
+async def test_a_row_that_is_directed_no_more_leaves_its_old_place(streams: Streams) -> None:
+    await streams.tell("a", needs="gpu")
+    assert await streams.tell("a") == 1
+    assert await streams.read_with("gpu") == ["a"]
+    assert await streams.read_with("gpu") == []
+
+
+async def test_streams_of_needs_are_removed_once_nobody_waits_with_them(streams: Streams) -> None:
+    keys, data = streams.redis.keys, streams.admin.data
+    await streams.tell("a", needs="gpu")
+    await streams.tell("b", needs="web")
+    stream = TaskStream(streams.redis, ["gpu"])
+    await stream.drop(await stream.fetch("able", 10))
+    await stream.dismiss()
+    assert await data.smembers(keys.tasks_needs) == {"web"}
+    assert await data.exists(keys.tasks("normal:gpu"), keys.tasks("normal:web")) == 1
+    await streams.tell("c", needs="gpu")
+    assert await streams.read_with("gpu") == ["c"]

@@ -163,9 +163,14 @@ async def test_without_redis_the_past_comes_from_rows(talk: Talk) -> None:
     assert (past.source, past.messages_count) == ("rows", 2)
 
 
-async def test_what_another_version_wrote_is_no_session(talk: Talk) -> None:
+async def test_what_an_older_nexus_wrote_is_no_session(talk: Talk) -> None:
     await talk.exchange("Where is Ulm?")
-    await talk.redis.data.json().set(talk.redis.keys.session(talk.conversation), "$", {"conv_id": 7})
+    said = [{"role": "user", "text": "Where is Ulm?"}, {"role": "assistant", "text": "On the Danube."}]
+    older: dict[str, Any] = {
+        "conv_id": talk.conversation, "user_id": "u", "owner_agent": "a", "model": "m", "messages_count": 2,
+        "recent_messages": said, "token_estimate": 9, "ttl_seconds": 60, "answered_turn": 1,
+    }  # fmt: skip
+    await talk.redis.data.json().set(talk.redis.keys.session(talk.conversation), "$", older)
     turn = await talk.ask("And Linz?")
     past = await talk.memory.recall(turn)
     assert past.source == "rows"

@@ -6,6 +6,7 @@ _LUA, _CORE = "appliance/core/lua", "appliance/core/memory"
 _SEARCH, _INDEXING = f"{_CORE}/search.py", "agent_image/runner/memory/indexing.py"
 _SQL = "appliance/core/sql/queries/memory_index.sql"
 _KEPT = "tests/integration/test_memory_index.py::test_"
+_ANEW = "tests/integration/test_memory_reindex.py::test_"
 _FOUND = "tests/integration/test_memory_search.py::test_"
 
 MEMORY_INDEX = [
@@ -40,10 +41,13 @@ MEMORY_INDEX = [
           f"{_KEPT}a_wrong_search_is_an_error_of_ours_and_no_missing_index"),
     Guard("a search that lost its index looks it up again", _SEARCH,
           "for known in (True, False):", "for known in (True,):",
-          f"{_KEPT}another_model_takes_over_while_searches_go_on"),
+          f"{_ANEW}who_still_knows_the_old_index_asks_again_within_the_same_search"),
     Guard("an index without its vectors replaces none", _INDEXING,
           "        if searched not in (None, target) and not whole:\n            return LOOK_S\n", "",
-          f"{_KEPT}a_new_model_that_is_away_leaves_the_old_index_in_force"),
+          f"{_ANEW}a_new_model_that_is_away_leaves_the_old_index_in_force"),
+    Guard("a vector does not meet an erasure", "appliance/core/sql/queries/memories.sql",
+          " order by id for key share),\nput as (", "),\nput as (",
+          f"{_KEPT}a_vector_that_comes_while_its_memory_is_erased_is_no_failure"),
     Guard("missing vectors are the primary's business", _INDEXING,
           "            done = [memory for memory in done if memory.id not in bare]\n", "            pass\n",
           f"{_KEPT}who_writes_indexes_at_once_and_leaves_missing_vectors_to_the_primary"),

@@ -65,7 +65,7 @@ def test_a_part_that_was_not_measured_is_left_out() -> None:
 
 
 def test_every_priority_is_said_even_when_nothing_waits() -> None:
-    said = text_of(*work([], {"running": 0, "dead": 0, "epoch": 1, "desired": None}))
+    said = text_of(*work([], {"running": 0, "dead": 0, "unservable": 0, "epoch": 1, "desired": None}))
     assert {f'nexus_tasks_pending{{priority="{it}"}} 0.0' for it in ("high", "normal", "low")} <= set(said)
 
 
@@ -74,7 +74,7 @@ def test_the_first_in_line_is_told_by_priority_and_what_is_put_off_has_not_waite
         {"priority": "high", "pending": 2, "oldest_s": 7.5},
         {"priority": "low", "pending": 1, "oldest_s": -60.0},
     ]
-    said = text_of(*work(pending, {"running": 0, "dead": 0, "epoch": 1, "desired": None}))
+    said = text_of(*work(pending, {"running": 0, "dead": 0, "unservable": 0, "epoch": 1, "desired": None}))
     assert [line.split()[-1] for line in said if line.startswith("nexus_tasks_oldest")] == ["7.5", "0.0", "0.0"]
 
 

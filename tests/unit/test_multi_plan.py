@@ -12,7 +12,7 @@ limits: tokens=20000 seconds=300
 - researcher: What does our load look like?
 
 - critic = reviewer (after facts, researcher; or stop): Where do the two not fit?
-- researcher: What do others say?"""
+- researcher (needs web, gpu): What do others say?"""
 
 
 def explicit(text: str) -> Plan:
@@ -29,7 +29,7 @@ def test_a_plan_is_read_with_names_roles_and_order() -> None:
         Node("facts", "researcher", "What are its limits?", on_failure="retry"),
         Node("researcher", "researcher", "What does our load look like?"),
         Node("critic", "reviewer", "Where do the two not fit?", ("facts", "researcher"), "stop"),
-        Node("researcher-2", "researcher", "What do others say?"),
+        Node("researcher-2", "researcher", "What do others say?", needs=("gpu", "web")),
     )
 
 
@@ -64,7 +64,12 @@ def test_only_the_command_itself_asks_for_sub_agents(text: str, *, yes: bool) ->
             "/multi goal\n- a = builder (or panic): x",
             "Line 2: a sub-agent that fails may continue, retry, stop,",
         ),
-        ("/multi goal\n- a = builder (behind b): x", "Line 2: write `(after NAMES)`, `(or retry)` or"),
+        ("/multi goal\n- a = builder (needs A GPU): x", "Line 2: 'A GPU' is nothing an agent can have"),
+        (
+            "/multi goal\n- a = builder: x\n- b = builder (needs a): y",
+            "b needs 'a', which is a sub-agent: write `after a`",
+        ),
+        ("/multi goal\n- a = builder (behind b): x", "Line 2: write `(after NAMES)`, `(or retry)`, "),
         ("/multi goal\n- a = builder (or stop; or retry): x", "not `(or retry)`"),
         ("/multi goal\nlimits: money=3\n- builder: x", "Line 2: write `limits: tokens=20000 seconds=300`"),
         ("/multi goal\nlimits: tokens=0\n- builder: x", "not `tokens=0`"),

@@ -11,6 +11,7 @@ LINES = """/multi Is SQLite enough for us?
 limits: tokens=20000 seconds=300
 - facts = researcher (or retry): What are its limits?
 - reviewer (after facts): What is missing?
+- builder (needs gpu): How fast is it?
 - verifier (after facts, reviewer; or stop): Is it true?"""
 YAML = """/multi
 goal: Is SQLite enough for us?
@@ -18,6 +19,7 @@ limits: {tokens: 20000, seconds: 300}
 agents:
   - {id: facts, role: researcher, goal: "What are its limits?", on_failure: retry}
   - {role: reviewer, goal: "What is missing?", after: facts}
+  - {role: builder, goal: "How fast is it?", needs: gpu}
   - role: verifier
     goal: Is it true?
     after: [facts, reviewer]

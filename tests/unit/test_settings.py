@@ -16,6 +16,14 @@ def test_a_bad_value_names_the_variable_and_the_way_out(monkeypatch: pytest.Monk
         load()
 
 
+def test_capabilities_are_words_and_what_is_offered_is_among_them() -> None:
+    with pytest.raises(SettingsError, match="CLUSTER_CAPABILITIES: 'big GPU' is no capability: write words"):
+        load(cluster_capabilities="web, big GPU")
+    config = load(cluster_capabilities="web, gpu,", web_fetch_allow="example.org")
+    assert config.capabilities(terminal=True) == ("gpu", "terminal", "web")
+    assert load(cluster_capabilities="").capabilities(terminal=False) == ()
+
+
 def test_a_bound_that_cannot_be_kept_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(SettingsError, match=r"2 x 2\.0 s \+ 0\.5 s = 4\.5 s; set it to 4\.5 or more"):
         load(cluster_election_timeout=3)

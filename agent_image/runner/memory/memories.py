@@ -74,8 +74,12 @@ class MemoryService:
         self, user: User, query: str, *, limit: int = FOUND, types: Sequence[Kind] = ()
     ) -> tuple[list[Memory], str]:
         """Return what fits a query, the best first, and in words what the search had to do without."""
-        found = await self._search.search(user, query, limit=limit, types=types)
-        return [it.memory for it in found.hits], found.note
+        hits, note = await self.search(user, query, limit=limit, types=types)
+        return [it.memory for it in hits], note
+
+    async def search(self, user: User, query: str, *, limit: int = FOUND, types: Sequence[Kind] = ()) -> Found:
+        """Return what fits a query with its distances."""
+        return await self._search.search(user, query, limit=limit, types=types)
 
     async def correct(self, user: User, which: str | int, text: str, origin: Origin) -> Memory:
         """Replace what one says, and return what says it now; what was corrected so before is returned as it is.

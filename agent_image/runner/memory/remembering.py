@@ -218,10 +218,10 @@ class _Together:
             self._known.append((_future(user, it.item, keeping.id), it.vector))
 
     def near(self, it: _Wanted) -> list[Near]:
-        """Return those of the same transaction that still hold, with their distances."""
+        """Return the latest of the same transaction that still hold, with their distances; more would take too long."""
         return [
             Near(memory, distance(it.vector, vector) if it.vector and vector else self._unknown)
-            for memory, vector in self._known if memory.id not in self.closed
+            for memory, vector in self._known[-BATCH:] if memory.id not in self.closed
         ]  # fmt: skip
 
 

@@ -34,7 +34,8 @@ class Memories:
         self, config: Settings, redis: Redis, postgres: Postgres, router: Router, board: Board,
         leads: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self._config = config
+        self._config, self._redis = config, redis
+        self._others: dict[str, HttpEmbedder] = {}
         self._embedder = HttpEmbedder(config, redis)
         index, store = MemoryIndex(redis), MemoryStore(postgres)
         self.indexing = Indexing(index, IndexedRows(postgres), self._embedder, leads)
@@ -44,9 +45,16 @@ class Memories:
         self.promoter = Promoter(promotions, board)
         handler = Promoting(promotions, remembering, Extracting(reader), config.cluster_agent_id)
         kinds.provide(promotion.KIND, handler)
-        self._search = MemorySearch(index, postgres, self._embedder)
+        self._search = MemorySearch(index, postgres, self._embedder, self._asks_for)
         self.service = MemoryService(store, remembering, self._search, self.indexing.write)
         self.commands = MemoryCommands(self.service, config.cluster_agent_id)
+
+    def _asks_for(self, model: str) -> HttpEmbedder:
+        """Return who asks the same server for another model, while the index is still that model's."""
+        if model not in self._others:
+            settings = self._config.model_copy(update={"embedding_model": model, "embedding_prefixes": "auto"})
+            self._others[model] = HttpEmbedder(settings, self._redis)
+        return self._others[model]
 
     def recall(self, ledger: TaskLedger, boot: str) -> Recall:
         """Return what tells turns; nothing while there is no embedding server to find it with."""
@@ -62,4 +70,5 @@ class Memories:
 
     async def aclose(self) -> None:
         """Close what it opened."""
-        await self._embedder.aclose()
+        for embedder in (self._embedder, *self._others.values()):
+            await embedder.aclose()

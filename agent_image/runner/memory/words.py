@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from agent_image.runner.commands.names import CORRECT, ERASE, MEMORIES, REMEMBER
-from appliance.core.memory.items import Memory
+from appliance.core.memory.items import Memory, Origin, Trust
 
 LISTED = 50
 """Memories one answer lists."""
@@ -53,10 +53,14 @@ def said(memory: Memory) -> str:
 
 def link_of(memory: Memory) -> str:
     """Return the address of the message that a memory comes from; '' when it comes from none."""
-    it = memory.origin
-    if it.conversation_id is None:
+    return link_to(memory.origin)
+
+
+def link_to(origin: Origin) -> str:
+    """Return the address of a message; '' when it is none."""
+    if origin.conversation_id is None:
         return ""
-    return f"/c/{it.conversation_id}" + (f"#n{it.turn_no}" if it.turn_no else "")
+    return f"/c/{origin.conversation_id}" + (f"#n{origin.turn_no}" if origin.turn_no else "")
 
 
 def corrected(old: int, memory: Memory) -> str:
@@ -78,3 +82,4 @@ Said = Literal["message", "command", "tool", "page"]
 SAID: dict[Said, str] = {
     "message": "from a conversation", "command": "you asked for it", "tool": "kept by an agent", "page": "from a page",
 }  # fmt: skip
+TRUST: dict[Trust, str] = {"user": "your own words", "agent": "an agent's words", "tool": "from a tool or a web page"}

@@ -5,6 +5,7 @@ limits: {tokens: 20000, seconds: 300}
 agents:
   - {id: facts, role: researcher, goal: List the limits of SQLite, on_failure: retry}
   - {role: reviewer, goal: Say what is missing, after: facts}
+  - {role: builder, goal: Measure it, needs: gpu}
 """
 
 import re
@@ -29,6 +30,7 @@ class Agent(msgspec.Struct, forbid_unknown_fields=True):
     id: str = ""
     after: str | list[str] = []
     on_failure: str = "continue"
+    needs: str | list[str] = []
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -85,11 +87,15 @@ def _node(number: int, written: Any, taken: set[str]) -> Node:
         raise BadInput(f"{where}: {error}.") from None
     if not agent.goal.strip():
         raise BadInput(f"{where}: its `goal` is empty: write what it is to do.")
-    after = agent.after.split(",") if isinstance(agent.after, str) else agent.after
-    needs = [it.strip() for it in after if it.strip()]
     return node_of(
-        where, agent.id.strip(), agent.role, agent.goal, after=needs, on_failure=agent.on_failure, taken=taken
-    )
+        where, agent.id.strip(), agent.role, agent.goal, after=_listed(agent.after), on_failure=agent.on_failure,
+        taken=taken, needs=_listed(agent.needs),
+    )  # fmt: skip
+
+
+def _listed(written: str | list[str]) -> list[str]:
+    parts = written.split(",") if isinstance(written, str) else written
+    return [it.strip() for it in parts if it.strip()]
 
 
 def _limits(written: dict[str, int]) -> Limits:

@@ -5,9 +5,11 @@
     - facts = researcher (or retry): What are SQLite's limits?
     - needs = researcher (or stop): What does our load look like?
     - critic = reviewer (after facts, needs): Where do the two not fit?
+    - bench = builder (needs gpu): How fast is it on a GPU?
 
 A name in front of `=` may be left out; then the role is the name, numbered when it is taken. `or` says what happens
 when the sub-agent fails for good: `continue` without it (so it is when nothing is said), `retry` it, or `stop` it all.
+`needs` says what its agent must have.
 """
 
 import re
@@ -16,7 +18,7 @@ from agent_image.runner.multi.plan import Limits, Node, Plan, checked, node_of
 from appliance.core.errors import BadInput
 
 _LINE = re.compile(r"-\s*(?:([\w-]+)\s*=\s*)?(\w+)\s*(?:\(([^)]*)\))?\s*:\s*(\S.*)")
-_CLAUSE = re.compile(r"(after|or)\s+(\S.*)")
+_CLAUSE = re.compile(r"(after|or|needs)\s+(\S.*)")
 _LIMITS = "limits:"
 
 
@@ -57,18 +59,25 @@ def _node(number: int, line: str, taken: set[str]) -> Node:
         raise BadInput(f"{where} is no sub-agent: write `- researcher: what it is to do`, not `{line[:60]}`.")
     name, role, brackets, goal = found.groups()
     clauses = _clauses(where, brackets or "")
-    after = [part.strip() for part in clauses.get("after", "").split(",") if part.strip()]
-    return node_of(where, name or "", role, goal, after=after, on_failure=clauses.get("or", "continue"), taken=taken)
+    return node_of(
+        where, name or "", role, goal, after=_names(clauses, "after"), on_failure=clauses.get("or", "continue"),
+        taken=taken, needs=_names(clauses, "needs"),
+    )  # fmt: skip
+
+
+def _names(clauses: dict[str, str], name: str) -> list[str]:
+    return [part.strip() for part in clauses.get(name, "").split(",") if part.strip()]
 
 
 def _clauses(where: str, brackets: str) -> dict[str, str]:
-    """Return what stands in brackets: `after NAMES`, `or POLICY`, or both with a semicolon between."""
+    """Return what stands in brackets: `after NAMES`, `or POLICY`, `needs WORDS`, with semicolons between."""
     clauses: dict[str, str] = {}
     for clause in filter(None, map(str.strip, brackets.split(";"))):
         found = _CLAUSE.fullmatch(clause)
         if not found or found[1] in clauses:
             raise BadInput(
-                f"{where}: write `(after NAMES)`, `(or retry)` or `(after NAMES; or stop)`, not `({clause})`."
+                f"{where}: write `(after NAMES)`, `(or retry)`, `(needs gpu)` or `(after NAMES; or stop)`,"
+                f" not `({clause})`."
             )
         clauses[found[1]] = found[2]
     return clauses

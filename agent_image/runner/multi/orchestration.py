@@ -187,7 +187,9 @@ class Orchestration:
             return ()
         turn = self._turn
         user = User(id=turn.user_id, name="", tenant_id=turn.tenant_id)
-        wanted = [Wanted(KIND, self._payload(child), "high", key=self._key(child)) for child in ready]
+        wanted = [
+            Wanted(KIND, self._payload(child), "high", key=self._key(child), needs=child.node.needs) for child in ready
+        ]
         return await self._team.board.publish(user, wanted, parent=turn.id, conversation=turn.conversation_id)
 
     def _key(self, child: Child) -> str:

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from appliance.core import needs as words
 from appliance.core.errors import BadInput
 
 OnFailure = Literal["continue", "retry", "stop"]
@@ -25,13 +26,14 @@ _NAME = re.compile(r"[\w-]{1,40}")
 
 
 class Node(msgspec.Struct, frozen=True):
-    """One sub-agent: its name in the plan, its role, what it is to do, and whose results it needs."""
+    """One sub-agent: its name in the plan, its role, what it is to do, whose results and what of its agent it needs."""
 
     id: str
     role: str
     goal: str
     after: tuple[str, ...] = ()
     on_failure: OnFailure = "continue"
+    needs: tuple[str, ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -66,8 +68,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def node_of(
-    where: str, name: str, role: str, goal: str, *, after: Sequence[str], on_failure: str, taken: set[str]
-) -> Node:
+    where: str, name: str, role: str, goal: str, *, after: Sequence[str], on_failure: str, taken: set[str],
+    needs: Sequence[str] = (),
+) -> Node:  # fmt: skip
     """Return one sub-agent; without a name it is called after its role.
 
     Raises:
@@ -79,9 +82,10 @@ def node_of(
         raise BadInput(f"{where}: there is no role {role!r}; there are: {', '.join(ROLES)}.")
     if name and name in taken:
         raise BadInput(f"{where}: there are two sub-agents called {name!r}.")
+    can = _needed(where, needs)
     for policy in get_args(OnFailure):
         if policy == on_failure:
-            return Node(name or _free(role, taken), role, goal.strip(), tuple(after), policy)
+            return Node(name or _free(role, taken), role, goal.strip(), tuple(after), policy, can)
     raise BadInput(f"{where}: a sub-agent that fails may {', '.join(POLICIES)}, not {on_failure!r}.")
 
 
@@ -99,6 +103,8 @@ def checked(plan: Plan) -> Plan:
     for node in plan.nodes:
         if unknown := [name for name in node.after if name not in known]:
             raise BadInput(f"{node.id} waits for {unknown[0]!r}, which is not there; there are: {', '.join(known)}.")
+        if others := sorted(known.intersection(node.needs)):
+            raise BadInput(f"{node.id} needs {others[0]!r}, which is a sub-agent: write `after {others[0]}`.")
     _check_order(plan)
     return plan
 
@@ -114,6 +120,13 @@ def _check_order(plan: Plan) -> None:
             raise BadInput(f"{deep} is more than {MAX_DEPTH} steps deep: let fewer sub-agents wait for each other.")
     if left := [node.id for node in plan.nodes if node.id not in settled]:
         raise BadInput(f"{', '.join(left)} wait for each other in a circle: none of them could begin.")
+
+
+def _needed(where: str, needs: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return words.checked(needs)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error.detail}") from None
 
 
 def _free(role: str, taken: set[str]) -> str:

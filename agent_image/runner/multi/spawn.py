@@ -1,5 +1,6 @@
 """The tool `spawn_sub_agent`: a part of a turn's work for any agent of the cluster (DESIGN 12)."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -7,6 +8,8 @@ from msgspec import Meta
 from agent_image.runner.multi.sub_agent import KIND
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tools import Call, Tool, ToolFailed, make
+from appliance.core import needs as words
+from appliance.core.errors import BadInput
 from appliance.core.records import TaskState
 from appliance.core.task_batches import Wanted
 
@@ -17,10 +20,12 @@ def spawner(board: Board, *, within_s: float) -> Tool:
     """Return the tool; called again with the same key it waits for the same sub-agent."""
 
     async def spawn_sub_agent(
-        call: Call, role: Role, goal: Annotated[str, Meta(description="what it is to do, with all it has to know")]
-    ) -> str:
+        call: Call, role: Role, goal: Annotated[str, Meta(description="what it is to do, with all it has to know")],
+        needs: Annotated[tuple[str, ...], Meta(description="capabilities its agent must have; mostly none")] = (),
+    ) -> str:  # fmt: skip
         """Give a part of the work to a sub-agent, which may run on another agent, and wait for its result."""
-        wanted = Wanted(KIND, {"role": role, "goal": goal, "question": "", "inputs": {}}, "high", key=call.key)
+        payload = {"role": role, "goal": goal, "question": "", "inputs": {}}
+        wanted = Wanted(KIND, payload, "high", key=call.key, needs=_checked(needs))
         (task,) = await board.publish(call.user, [wanted], parent=call.task, conversation=call.conversation)
         ended = (await board.results([task]))[task]
         if ended.state is not TaskState.DONE or ended.result is None:
@@ -28,3 +33,10 @@ def spawner(board: Board, *, within_s: float) -> Tool:
         return str(ended.result["text"])
 
     return make(spawn_sub_agent, "idempotent", limit_s=within_s)
+
+
+def _checked(needs: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return words.checked(needs)
+    except BadInput as error:
+        raise ToolFailed(error.detail) from None

@@ -46,12 +46,16 @@ class Dispatcher:
             return
         told: list[Told] = []
         waits = await self._batches.waiting(generation)
-        self._more = waits.untold or waits.told
+        self._more = waits.untold or waits.told or waits.directed
         if waits.untold:
             told = await self._batches.undispatched(epoch, self._boot, generation, share=self._share(), limit=BATCH)
         if waits.told and monotonic() - self._looked_for_lost > LOOK_S:
             self._looked_for_lost = monotonic()
             told += await self._batches.unclaimed(epoch, self._boot, generation, older_s=LOST_S, limit=BATCH)
+        if waits.directed:
+            told += await self._batches.directed(
+                epoch, self._boot, generation, share=self._share(), older_s=LOST_S, limit=BATCH
+            )
         if told:
             log.info("dispatched", tasks=len(told))
             await self._teller.tell(generation, told)

@@ -11,6 +11,7 @@ from agent_image.runner.tasks.board import Board, share_of
 from agent_image.runner.tasks.dispatcher import Dispatcher
 from agent_image.runner.tasks.teller import Teller
 from agent_image.runner.tasks.worker import Worker
+from appliance.core import needs
 from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
@@ -27,7 +28,8 @@ class Tasks:
     ) -> None:  # fmt: skip
         kinds.load(filter(None, config.task_modules.split(",")))
         self.batches = TaskBatches(postgres, timeout_s=config.task_timeout, max_queued=config.cluster_max_queued_tasks)
-        stream = TaskStream(redis)
+        can = (*config.capabilities(terminal=config.cluster_terminal), needs.of_agent(config.cluster_agent_id))
+        stream = TaskStream(redis, can)
         teller = Teller(redis, stream, lambda: hub.generation)
         slots = config.cluster_max_tasks
 

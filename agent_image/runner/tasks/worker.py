@@ -54,7 +54,7 @@ class Worker:
         self._read: list[Entry] = []
         self._postponed: list[Entry] = []
         self._to_commit, self._to_drop = asyncio.Event(), asyncio.Event()
-        self._committing = self._closed = False
+        self._committing = self._closed = self._declared = False
         self._looked_behind = 0.0
         self._nobodys: set[str] = set()
 
@@ -100,7 +100,8 @@ class Worker:
 
     @property
     def _poll_s(self) -> float:
-        return POLL_S if self.busy or self._postponed or not self._open else IDLE_POLL_S
+        waits = self.busy or self._postponed or not self._open or not self._declared
+        return POLL_S if waits else IDLE_POLL_S
 
     @property
     def _open(self) -> bool:
@@ -108,6 +109,8 @@ class Worker:
 
     async def _take(self, free: int) -> bool:
         """Claim the rows of up to `free` entries; False when there was nothing to read, or all have to wait."""
+        if not self._declared:  # a standby, which takes nothing, says nothing
+            self._declared = await self._batches.declare(self._boot, self._stream.capabilities)
         entries = self._postponed[:free] or await self._fetch(free)
         if not entries:
             return False

@@ -76,7 +76,9 @@ class Intake:
             TURN_WAIT.observe(0.0)
             self._start(turn)
 
-    def _free(self) -> int:
+    @property
+    def free(self) -> int:
+        """Turns there is room for."""
         return self._settings.cluster_max_load - len(self._runs) - self._reserved
 
     def _start(self, turn: Turn) -> None:
@@ -142,15 +144,20 @@ class Intake:
         """Claim due turns whenever slots are free: on a hint, and on a poll behind it."""
         while True:
             self._look.clear()
-            looked = self._may_look() and await self._claim(self._free())
+            looked = self._may_look() and await self._claim(self.free)
             try:
                 async with asyncio.timeout(until_beat(self._poll_s if looked else POLL_S)):
                     await self._look.wait()
             except TimeoutError:
                 pass  # no hint came in time, which is usual: the poll behind it looks now
 
+    @property
+    def takes(self) -> bool:
+        """Whether turns are taken here at all, room or not."""
+        return not self._closed and not self._parts.isolation.closed and self._may_claim()
+
     def _may_look(self) -> bool:
-        return self._free() > 0 and not self._closed and not self._parts.isolation.closed and self._may_claim()
+        return self.free > 0 and self.takes
 
     async def _claim(self, free: int) -> bool:
         """Claim up to so many turns and run them; False when the queue could not be looked at."""

@@ -26,7 +26,7 @@ QUERY_S, BATCH_S = 5.0, 30.0
 """So long one request may take, for a question and for a batch of passages."""
 PING_S = 1.5
 BATCH_TEXTS, BATCH_BYTES = 64, 16_000
-"""A request of this size takes the bundled model 5 s on one free processor."""
+"""A request of this size takes the bundled model 8 s on one free processor."""
 ANSWER_BYTES = 16_000_000
 """A longer answer is none: 64 vectors of 4096 dimensions as text are a third of it."""
 _BUSY = (408, 425, 429)

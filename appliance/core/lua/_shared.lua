@@ -36,3 +36,25 @@ local function living_voters(agents_key, agent_prefix, boot_prefix, suspect)
   end
   return living
 end
+
+-- Where a task is told of: `keys[class]`, or for directed work (`class:needs`) the stream beside it with these needs.
+local function stream_of(keys, place)
+  return keys[tonumber(place)] or keys[tonumber(string.sub(place, 1, 1))] .. string.sub(place, 2)
+end
+
+-- All needs that streams exist for; none to a program of the version before, which names no such key.
+local function known_needs(key)
+  return key and redis.call('SMEMBERS', key) or {}
+end
+
+-- What the hash `queued` says of an entry: its id; of directed work the place as well.
+local function mark_of(place, entry)
+  return tonumber(place) and entry or entry .. ' ' .. place
+end
+
+-- The entry a mark names, and its place; that of a plain one is the class of `place`.
+local function place_of(place, mark)
+  local at = string.find(mark, ' ', 1, true)
+  if at then return string.sub(mark, 1, at - 1), string.sub(mark, at + 1) end
+  return mark, string.sub(place, 1, 1)
+end

@@ -103,7 +103,18 @@ def _plain(text: str, words: Words) -> list[str]:
     plain = _dated(_timed(_THOUSANDS.sub("", plain), words), words)
     for part in words.compounds:
         plain = re.sub(rf"\b{part}(?=\w)|(?<=\w){part}\b", f" {part} ", plain)
-    return _together([_number(it, words) for it in _WORD.findall(plain)], words)
+    said = [_number(it, words) for it in _WORD.findall(plain)]
+    return _together(_labelled(said, words), words)
+
+
+def _labelled(said: list[str], words: Words) -> list[str]:
+    """Make a number behind the first noun a part of its name: *room 12* is another room than *room 14*."""
+    at = 2 if said and "!the" in words.means.get((said[0],), ()) else 1
+    noun = said[at - 1] if len(said) > at + 1 else ""
+    marks = {it for it in words.means.get((noun,), ()) if it.startswith("!")}
+    if noun and not marks and noun.isalpha() and said[at].startswith("n:"):
+        return [*said[:at], f"#{said[at].removeprefix('n:')}", *said[at + 1 :]]
+    return said
 
 
 def _timed(plain: str, words: Words) -> str:

@@ -19,8 +19,9 @@ OPEN = frozenset({"live", "work", "job", "name", "boss", "favourite", "phone", "
 """What somebody has one of at a time: another value contradicts."""
 CHOSEN = frozenset({"prefer", "answer", "favourite", "planned", "status", *OPEN})
 """What a value of a kind is chosen for: tea or coffee, English or French."""
+ATTITUDES = frozenset({"like", "prefer", "want"})
 KINDS = frozenset({"status", "length", "shade", "tone", "drink", "colour", "language"})
-TIMES = frozenset({"n", "time", "date", "month", "day", "part"})
+TIMES = frozenset({"n", "time", "date", "day", "part"})
 _HOW: dict[Relation, How] = {"refines": "refined", "contradicts": "contradicted"}
 _PREFIX, _SHARE = 4, 0.65
 _CLOSE_WORDS = 0.03
@@ -119,8 +120,9 @@ class _Pair:
 
 
 def _kind(token: str) -> str:
+    """Return what a token is a value of; '' when it is a word. A month is a date, less exactly."""
     kind, colon, _ = token.partition(":")
-    return kind if colon else ""
+    return ("date" if kind == "month" else kind) if colon else ""
 
 
 def _lacking(some: Sequence[str], others: Sequence[str]) -> frozenset[str]:
@@ -128,11 +130,11 @@ def _lacking(some: Sequence[str], others: Sequence[str]) -> frozenset[str]:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two tokens are forms of one word, or a month and a day in it."""
+    """Whether two tokens are forms of one word, or one is a month and the other a day in it."""
     if one == other:
         return True
-    if one.startswith(("date:", "month:")) and other.startswith(("date:", "month:")) and _kind(one) != _kind(other):
-        return one.partition(":")[2][:2] == other.partition(":")[2][:2]
+    if one.startswith("month:") and other.startswith("date:"):
+        return other.removeprefix("date:").startswith(one.removeprefix("month:"))
     if not (one.isalpha() and other.isalpha()):
         return False
     shared = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
@@ -166,11 +168,18 @@ def _alternatives(pair: _Pair) -> Verdict | None:
 def _order(pair: _Pair) -> Verdict | None:
     """Same names in another order, each sentence beginning with one: who reports to whom."""
     new, old = pair.new, pair.old
+    if set(new.names) & set(old.names) and "name" not in pair.common and _is_told_of(new) != _is_told_of(old):
+        return Verdict("different", "who does it to whom")
     if len(new.names) < 2 or set(new.names) != set(old.names) or new.names == old.names:
         return None
     if "!and" in new.marks & old.marks or new.tokens[0] not in new.names or old.tokens[0] not in old.names:
         return None
     return Verdict("different", "the same names in other roles")
+
+
+def _is_told_of(claim: Claim) -> bool:
+    """Whether the speaker is the one to whom something is done, by somebody who is named first."""
+    return "!me" in claim.marks and claim.tokens[0] in claim.names
 
 
 def _polarity(pair: _Pair) -> Verdict | None:
@@ -220,12 +229,22 @@ def _values(pair: _Pair) -> Verdict | None:
         if not (new and old) and (pair.changed or pair.common & CHOSEN):
             return Verdict("contradicts", f"another {' and '.join(sorted(clash))}")
         return Verdict("different", "something else of the same kind")
-    owned = "!have" in pair.new.marks & pair.old.marks  # of what one has, one may have several
-    if pair.common & OPEN and not owned and not (pair.clash(TIMES) and not (new and old)):
-        return Verdict("contradicts", f"another {_said(pair.common & OPEN)}")
+    if (kept := _one_at_a_time(pair)) and not (pair.clash(TIMES) and not (new and old)):
+        return Verdict("contradicts", f"another {_said(kept)}")
+    if pair.changed and pair.new.before and not _lacking([*pair.new.before], [*pair.old.before]):
+        return Verdict("contradicts", f"{_said(pair.new.before)} is another now")
     if len(new) == len(old) == 1 and (pair.changed or "prefer" in pair.common) and _said_of(pair.common):
         return Verdict("contradicts", f"{_said(new)} instead of {_said(old)}")
     return None
+
+
+def _one_at_a_time(pair: _Pair) -> frozenset[str]:
+    """Return what both say that one has one of, unless one has some of it or only thinks something of it."""
+    if "!have" in pair.new.marks & pair.old.marks:
+        return frozenset()
+    if ATTITUDES & (pair.only_new | pair.only_old):
+        return pair.common & {"name"}  # who says "call me rather Alex" has one, too
+    return pair.common & OPEN if pair.new.before and pair.old.before else pair.common & OPEN - {"email"}
 
 
 def _by_nearness(pair: _Pair, distance: float, radii: Radii) -> Verdict:

@@ -20,6 +20,8 @@ from appliance.core.redis import Redis, answering
 
 AT_ONCE = 16
 """Documents written by one step: each costs Redis about a millisecond, and a beat must never wait for 0.3 s."""
+SEARCH_MS = 1500
+"""Less than the call may take. After its own 500 ms RediSearch would return what it has so far, and not say so."""
 TAKEN_AT_ONCE = 500
 """Documents removed by one step, which is cheap where no index holds them."""
 
@@ -201,6 +203,8 @@ def _queries(whose: Whose, *, words: Sequence[str], vector: Vector | None, limit
         said = FilterExpression(f"@text|words:({'|'.join(words)})")
         queries["told"] = FilterQuery(filter_expression=mine & said, num_results=limit)
         queries["told"].scorer("BM25STD").no_content()
+    for query in queries.values():
+        query.timeout(SEARCH_MS)
     return queries
 
 

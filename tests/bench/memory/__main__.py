@@ -2,10 +2,10 @@
 
     python -m tests.bench.memory [--url http://127.0.0.1:8090/v1] [--keep] --json FILE
 
-Without --url the distances kept in `distances.json` serve (the bundled embedder, `appliance/embedded/embedder_server.py`,
-asked through `HttpEmbedder`); --keep writes them anew. Exit code 1 when the set of three languages misses a goal:
-precision and recall 0.95 each, 0.9 of contradictions resolved to the newer fact, no instruction kept. What was written
-after the rules is shown, not judged.
+Without --url the distances kept in `distances.json` serve, of the bundled embedder through `HttpEmbedder`
+(`python -m appliance.embedded.embedder_server PORT`); --keep writes them anew. Exit code 1 when the set of three
+languages misses a goal: precision and recall 0.95 each, 0.9 of contradictions resolved to the newer fact, no
+instruction kept. What was written after the last change of the rules is shown, not judged.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def table(distances: dict[str, float], radii: Radii) -> dict[str, dict[str, Figu
     rows: dict[str, dict[str, Figures]] = {
         name: {part: of(languages, (part,)) for part in PARTS} for name, languages in groups.items()
     }
-    rows["all"]["labelled"] = of(LANGUAGES, PARTS[:2])
+    rows["all"]["labelled"] = of(LANGUAGES, PARTS[:3])
     return rows
 
 

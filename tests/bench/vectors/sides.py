@@ -208,7 +208,7 @@ async def _as_json(redis: Redis, corpus: Corpus) -> dict[str, int]:
     key = redis.keys.memory_index(f"{NAME}:{corpus.ids[0]}")
     await data.json().set("t1:json", "$", {"embedding": [float(it) for it in corpus.vectors[0]]})
     found = {
-        "redis: bytes of a whole document as a hash": int(await data.memory_usage(key)),
+        "redis: bytes of a whole document as a hash": int(await data.memory_usage(key, samples=0)),
         "redis: bytes of the vector alone as JSON": int(await data.execute_command("JSON.DEBUG", "MEMORY", "t1:json")),
     }
     await data.delete("t1:json")

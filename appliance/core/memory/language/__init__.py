@@ -12,6 +12,7 @@ import msgspec
 
 LANGUAGES = ("en", "de", "es")
 LONGEST_PHRASE = 4
+_MARKS = "about not hate stopped now rather is have the me i and from past"
 Phrase = tuple[str, ...]
 
 
@@ -57,7 +58,7 @@ def words_of(code: str) -> Words:
 
 
 def _meanings(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for mark in ("about", "not", "hate", "stopped", "now", "rather", "is", "have", "and", "from", "past"):
+    for mark in _MARKS.split():
         yield f"!{mark}", raw[mark]
     yield from raw["concepts"].items()
     for kind, values in raw["kinds"].items():

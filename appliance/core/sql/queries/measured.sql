@@ -5,6 +5,9 @@ select priority, count(*) as pending, coalesce(max(extract(epoch from now() - gr
 
 -- name: measured_work
 select (select count(*) from tasks where state = 'running') as running, (select count(*) from tasks where state = 'dead') as dead,
+       (select coalesce(sum(l.number), 0)::int from (
+          select lane, count(*) as number from tasks where state = 'queued' and lane is not null group by lane) l
+         where not able(l.lane)) as unservable,
        (select epoch from cluster_epoch where id = 1) as epoch, (select number from desired_fleet where id = 1) as desired;
 
 -- name: measured_failovers

@@ -89,11 +89,12 @@ select m.id, m.text from memories m
 
 -- name: put_vectors
 -- A memory that got its vector is to be indexed anew.
-with put as (
+-- Locked, so that one which is erased at this moment gets none.
+with known as materialized (select id from memories where id = any(%(ids)s::uuid[]) order by id for key share),
+put as (
   insert into memory_vectors(memory_id, model, embedding)
   select i.id, %(model)s, i.vector::vector
-    from unnest(%(ids)s::uuid[], %(vectors)s::text[]) as i(id, vector)
-   where exists(select 1 from memories m where m.id = i.id)
+    from unnest(%(ids)s::uuid[], %(vectors)s::text[]) as i(id, vector) join known on known.id = i.id
   on conflict do nothing returning memory_id)
 update memories set indexed = '' where id in (select memory_id from put);
 

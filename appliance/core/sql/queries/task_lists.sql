@@ -54,7 +54,7 @@ select task_id, role, text from messages where task_id = any(%(tasks)s::uuid[]);
 -- name: life_of
 -- What a timeline needs of the rows themselves.
 select t.id as task, t.kind, t.state, t.attempt, t.reason, t.created_at, t.claimed_at, t.dispatched_at, t.due_at, t.state_at,
-       t.cancel_requested_at, u.name as person, agent_of(t) as agent
+       t.cancel_requested_at, u.name as person, agent_of(t) as agent, t.needs, t.loosened_at, no_agent(t) as no_agent
   from tasks t join users u on u.id = t.user_id
  where t.id = any(%(tasks)s::uuid[]);
 

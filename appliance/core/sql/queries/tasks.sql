@@ -3,12 +3,17 @@
 -- words, so that the function is not called before it is known.
 select s.* from (
   select count(*) as waiting from (
-    select 1 from tasks where user_id = %(user)s and state = 'queued' and kind <> 'conversation'
-                          and dispatched_gen is null limit %(limit)s) o) w
+    (select 1 from tasks where user_id = %(user)s and state = 'queued' and kind <> 'conversation'
+                           and dispatched_gen is null and lane is null limit %(limit)s)
+    union all
+    (select 1 from tasks where user_id = %(user)s and state = 'queued' and lane is not null limit %(limit)s)) o) w
  cross join lateral submit_tasks(%(tenant)s, %(user)s, %(parent)s, %(conversation)s, %(trace)s, %(gen)s,
   (%(share)s + 0 * w.waiting)::int, %(ids)s::uuid[], %(kinds)s::text[], %(priorities)s::text[], %(payloads)s::jsonb[],
-  %(keys)s::text[], %(delays)s::float8[]) s
+  %(keys)s::text[], %(delays)s::float8[], %(lanes)s::text[], %(prefers)s::boolean[]) s
  where w.waiting < %(limit)s;
+
+-- name: declare_capabilities
+update boots set capabilities = %(capabilities)s::text[] where boot = %(boot)s returning boot;
 
 -- name: claim_tasks
 select id, tenant_id, user_id, parent_id, conversation_id, kind, priority, attempt, fail_count, crash_count, payload,
@@ -28,6 +33,10 @@ select id, state, result, reason, coalesce(extract(epoch from state_at - claimed
 
 -- name: sweep_undispatched
 select * from sweep_undispatched(%(epoch)s, %(boot)s, %(gen)s, %(share)s, %(limit)s);
+
+-- name: sweep_directed
+select * from sweep_directed(%(epoch)s, %(boot)s, %(gen)s, %(share)s, make_interval(secs => %(older_s)s),
+  make_interval(secs => %(grace_s)s), %(limit)s);
 
 -- name: sweep_unclaimed
 select * from sweep_unclaimed(%(epoch)s, %(boot)s, %(gen)s, make_interval(secs => %(older_s)s), %(limit)s);
@@ -56,11 +65,13 @@ select note_crash(%(boot)s);
 
 -- name: what_waits
 -- Cheap when nothing does: each part ends at its first row.
-select exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and dispatched_gen is null)
-    or exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
+select exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and lane is null
+               and dispatched_gen is null)
+    or exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and lane is null
                and dispatched_gen is not null and dispatched_gen <> %(gen)s) as untold,
-       exists(select 1 from tasks where state = 'queued' and kind <> 'conversation'
-               and dispatched_gen is not null) as told;
+       exists(select 1 from tasks where state = 'queued' and kind <> 'conversation' and lane is null
+               and dispatched_gen is not null) as told,
+       exists(select 1 from tasks where state = 'queued' and lane is not null) as directed;
 
 -- name: act_on_tasks
 select act_on_tasks(%(key)s, %(by)s, %(action)s, %(ids)s::uuid[], %(payload)s::jsonb, %(reason)s, %(trace)s);
