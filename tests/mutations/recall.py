@@ -10,8 +10,8 @@ _RUN = "tests/integration/test_memory_turns.py::test_"
 RECALL = [
     Guard("no memory holds what ends its quotation", _QUOTING, "seen.translate(_REPLACED)", "seen",
           f"{_QUOTED}a_text_can_neither_end_the_quotation_nor_add_a_line"),
-    Guard("a memory is one line", _QUOTING, '"".join(" " if it.isspace() else it for it in plain',
-          '"".join(it for it in plain', f"{_QUOTED}a_text_can_neither_end_the_quotation_nor_add_a_line"),
+    Guard("a memory is one line", _QUOTING, '" ".join(seen.translate(_REPLACED).split())', "seen.translate(_REPLACED)",
+          f"{_QUOTED}a_text_can_neither_end_the_quotation_nor_add_a_line"),
     Guard("only what can be trusted is told", _RECALL, "it.living and it.trust in TRUSTED", "it.living",
           f"{_QUOTED}only_what_is_near_holds_and_can_be_trusted_is_quoted"),
     Guard("what holds no more is not told", _RECALL, "it.living and it.trust in TRUSTED", "it.trust in TRUSTED",

@@ -30,7 +30,7 @@ _REPLACED = str.maketrans('<>[]{}`"', "()()()''")
 def one_line(text: str, shown: int = SHOWN) -> str:
     """Return a text in one line, without the characters that could end its quotation, cut where it is long."""
     plain = unicodedata.normalize("NFKC", text)
-    seen = "".join(" " if it.isspace() else it for it in plain if it.isspace() or unicodedata.category(it)[0] != "C")
+    seen = "".join(it for it in plain if it.isspace() or unicodedata.category(it)[0] != "C")
     line = " ".join(seen.translate(_REPLACED).split())
     return line if len(line) <= shown else f"{line[: shown - 1]}…"
 
