@@ -6,6 +6,7 @@ from tests.mutations.fleet import FLEET
 from tests.mutations.memories import MEMORIES
 from tests.mutations.memory_index import MEMORY_INDEX
 from tests.mutations.promotion import PROMOTION
+from tests.mutations.recall import RECALL
 from tests.mutations.schedules import SCHEDULES
 from tests.mutations.sessions import SESSIONS
 from tests.mutations.task_acts import TASK_ACTS
@@ -16,5 +17,5 @@ from tests.mutations.work import DOORS, EVENTS, LIFE, WORK
 
 GUARDS = (
     *EPOCH, *VOTES, *LEASE, *DECISION, *SEAT, *WORK, *EVENTS, *LIFE, *DOORS, *FLEET, *TASKS, *TOOLS, *TERMINAL,
-    *SCHEDULES, *TASK_ACTS, *MEMORIES, *MEMORY_INDEX, *EMBEDDINGS, *SESSIONS, *PROMOTION,
+    *SCHEDULES, *TASK_ACTS, *MEMORIES, *MEMORY_INDEX, *EMBEDDINGS, *SESSIONS, *PROMOTION, *RECALL,
 )  # fmt: skip

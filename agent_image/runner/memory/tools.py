@@ -41,7 +41,7 @@ def storer(memories: MemoryService, agent: str) -> Tool:
         type: Kind = "fact", topics: Topics = (),
     ) -> str:  # fmt: skip
         """Remember something about the user for later conversations."""
-        if instructs(text, "agent"):
+        if instructs(text, "user"):  # a model speaks of the user, so it may address nobody
             raise ToolFailed("a memory tells of the user; it gives no instructions. Say what holds, in a sentence.")
         try:
             origin = await memories.origin(call.task, "tool", agent)
