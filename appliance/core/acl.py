@@ -67,8 +67,8 @@ def rules(keys: Keys) -> dict[RedisUser, str]:
         ),
         # The JSON module asks for the right to write what it reads; without a command that writes, it reads.
         "control": _allow(
-            f"{_SEE_REGISTRY} info publish json.get ft.info {_VECTORS}",
-            write=[keys.session("*"), *vectors, keys.memory_alias],
+            f"{_SEE_REGISTRY} info publish json.get ft.info",
+            write=[keys.session("*"), keys.memory_alias],
             read=registry,
             channels=[config],
         ),

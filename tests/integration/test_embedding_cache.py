@@ -67,17 +67,6 @@ async def test_forgetting_reaches_questions_and_passages_here_and_in_redis(
     assert embedder.texts == [f"query: {CAT}", f"passage: {CAT}"]
 
 
-async def test_the_control_plane_may_forget_what_an_agent_kept(
-    make: Make, embedder: FakeEmbedder, redis: Redis, stores: Stores
-) -> None:
-    await make(redis).embed([CAT])
-    control = Redis(stores.settings("control", redis_key_prefix=redis.keys.prefix))
-    await make(control).forget([CAT])
-    await make(redis).embed([CAT])
-    assert len(embedder.asked) == 2
-    await control.aclose()
-
-
 async def test_what_another_process_has_at_hand_it_forgets_by_itself(
     make: Make, embedder: FakeEmbedder, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,12 +121,15 @@ async def test_near_misses_stay_apart(people: Rememberer, memories: Remembering)
 
 
 async def test_one_item_from_twenty_agents_at_the_same_moment_is_one_memory(
-    people: Rememberer, memories: Remembering
+    people: Rememberer, embed: HttpEmbedder
 ) -> None:
     conversation, messages = await people.talk(*["I like olives."] * 20)
     said = [Origin("message", conversation, message, no) for no, message in enumerate(messages, 1)]
 
-    settled = await asyncio.gather(*(memories.keep_one(people.ada, item("I like olives.", origin=it)) for it in said))
+    agents = [Remembering(people.store, embed, ANYWHERE) for _ in said]
+    settled = await asyncio.gather(
+        *(agent.keep_one(people.ada, item("I like olives.", origin=it)) for agent, it in zip(agents, said, strict=True))
+    )
 
     assert sorted(it.what for it in settled) == ["kept"] + ["same"] * 19
     [memory] = await people.store.listing(people.ada)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -62,6 +63,8 @@ class Remembering:
         self._radii = radii
         self._judge = judge
         self._written = written
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By person: who writes here waits for who does already, instead of making its decision void."""
 
     async def keep_one(self, user: User, item: Item) -> Settled:
         """Keep one item and return what became of it.
@@ -94,6 +97,13 @@ class Remembering:
             StoreAway: nothing was changed. Conflict: others have written each time before it could be kept.
         """
         refused, wanted = await self._prepared(items)
+        async with self._turns.setdefault(user.id, asyncio.Lock()):
+            return await self._keep(user, refused, wanted, promotion)
+
+    async def _keep(
+        self, user: User, refused: dict[int, Settled], wanted: Sequence[_Wanted], promotion: Promoted | None
+    ) -> Kept:
+        """Decide and keep, again whenever another agent wrote meanwhile."""
         related = True
         for _ in range(AGAIN):
             seen = await self._store.seen(user)
