@@ -10,7 +10,7 @@ from agent_image.runner.memory.remembering import BATCH, MOST_ITEMS, Remembering
 from appliance.core.embeddings import HttpEmbedder
 from appliance.core.errors import BadInput, TooLarge
 from appliance.core.memory.deduplication import Radii, Verdict
-from appliance.core.memory.items import MAX_TEXT, Item, Origin, Trust
+from appliance.core.memory.items import Item, Origin, Trust
 from appliance.core.memory.store import Promoted
 from tests.fakes.embedder import FakeEmbedder
 from tests.integration.conftest import MakeEmbedder
@@ -142,31 +142,6 @@ async def test_opposites_at_the_same_moment_leave_one(people: Rememberer, memori
     )  # fmt: skip
 
     assert len(await living(people)) == 1
-
-
-async def test_without_an_embedder_rules_still_find_the_same_and_the_opposite(
-    people: Rememberer, memories: Remembering, embedder: FakeEmbedder
-) -> None:
-    await embedder.stop()
-
-    settled = [
-        await memories.keep_one(people.ada, item(text))
-        for text in ("I like olives.", "Olives are something I like.", "I hate olives.")
-    ]
-
-    assert [it.what for it in settled] == ["kept", "same", "kept"]
-    assert await living(people) == ["I hate olives."]
-
-
-async def test_a_memory_kept_without_a_vector_is_the_sweeps_to_complete(
-    people: Rememberer, memories: Remembering, embed: HttpEmbedder, embedder: FakeEmbedder
-) -> None:
-    await embedder.stop()
-    kept = await memories.keep_one(people.ada, item("I like olives."))
-
-    rows = await people.postgres.rows("unembedded_memories", model=embed.model, limit=10)
-
-    assert [str(row["id"]) for row in rows] == [kept.id]
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "a\x00b", "x" * (MAX_TEXT + 1), "word " * 200_000])

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from agent_image.runner.memory.patience import Patience
 from appliance.core import logs
 from appliance.core.embeddings import Embedder, HttpEmbedder, distance, threshold_of
 from appliance.core.errors import BadInput, Conflict, EmbedderAway, NotFound, StoreAway, TooLarge
@@ -31,6 +32,8 @@ NEIGHBOURS, NEWEST = 10, 100
 """Memories an item is compared with: the nearest, or without a vector the newest."""
 WIDER = 0.08
 """Beyond the distance of the same there may still be what is contradicted."""
+ONE_S = 3.0
+"""Seconds a single text waits for its vector; the sweep of the index adds one that comes later."""
 AGAIN = 100
 """Decisions made anew; each time somebody else's write has been kept."""
 
@@ -63,6 +66,7 @@ class Remembering:
         self._radii = radii
         self._judge = judge
         self._written = written
+        self._patience = Patience()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By person: who writes here waits for who does already, instead of making its decision void."""
 
@@ -142,11 +146,16 @@ class Remembering:
         return refused, [_Wanted(at, item, vector) for (at, item), vector in zip(fine, vectors, strict=True)]
 
     async def _vectors(self, texts: Sequence[str]) -> list[Vector | None]:
+        embedding = self._embedder.embed(texts)
         try:
-            return list(await self._embedder.embed(texts))
+            # Before a single text somebody waits.
+            found = await (
+                self._patience.within(ONE_S, embedding, of="a memory's vector") if len(texts) == 1 else embedding
+            )
         except EmbedderAway as error:
             log.warning("kept_without_vectors", texts=len(texts), error=error.detail)
-            return [None] * len(texts)
+            found = None
+        return list(found) if found else [None] * len(texts)
 
     async def _decided(
         self, user: User, wanted: Sequence[_Wanted], *, related: bool
