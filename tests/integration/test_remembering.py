@@ -10,7 +10,7 @@ from agent_image.runner.memory.remembering import BATCH, MOST_ITEMS, Remembering
 from appliance.core.embeddings import HttpEmbedder
 from appliance.core.errors import BadInput, TooLarge
 from appliance.core.memory.deduplication import Radii, Verdict
-from appliance.core.memory.items import Item, Origin, Trust
+from appliance.core.memory.items import MAX_TEXT, Item, Origin, Trust
 from appliance.core.memory.store import Promoted
 from tests.fakes.embedder import FakeEmbedder
 from tests.integration.conftest import MakeEmbedder
