@@ -31,7 +31,8 @@ PROMOTION = [
     Guard("a decision that others overtook is made again", _REMEMBERING, "            if kept is not None:\n",
           "            if True:\n", f"{_KEPT}one_item_from_twenty_agents_at_the_same_moment_is_one_memory"),
     Guard("the embedder may be away", _REMEMBERING, "        if it.vector is None:\n", "        if False:\n",
-          f"{_KEPT}without_an_embedder_rules_still_find_the_same_and_the_opposite"),
+          "tests/integration/test_remembering_without_vectors.py::"
+          "test_without_an_embedder_rules_still_find_the_same_and_the_opposite"),
     Guard("a text is checked before it is kept", _REMEMBERING, "        checked_text(item.text)\n", "",
           f"{_KEPT}a_text_that_is_none_is_refused_in_a_sentence"),
     Guard("a range is one task", "appliance/core/memory/promotions.py",
