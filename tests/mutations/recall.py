@@ -32,7 +32,7 @@ RECALL = [
     Guard("memories never stand in a system message", "agent_image/runner/turns/prompt.py",
           'ChatMessage("user", f"{recalled}', 'ChatMessage("system", f"{recalled}',
           "tests/unit/test_prompt.py::test_what_is_remembered_stands_quoted_in_the_users_message_and_nowhere_else"),
-    Guard("a command is not read for memories", "agent_image/runner/memory/promotion.py",
-          "            if is_command(message.text):\n", "            if False:\n",
+    Guard("a command is not read for memories", "agent_image/runner/memory/extraction.py",
+          "    if message.lstrip().startswith(\"/\"):\n", "    if False:\n",
           f"{_RUN}a_command_is_no_conversation_to_learn_from"),
 ]  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from agent_image.runner.commands.names import is_command
 from agent_image.runner.memory.extracting import Extracting
 from agent_image.runner.memory.remembering import Remembering
 from agent_image.runner.tasks.board import Board
@@ -95,8 +94,6 @@ class Promoting:
         items: list[Item] = []
         readers: set[str] = set()
         for message in said:
-            if is_command(message.text):
-                continue  # it said already what is to become of it
             found, how = await self._extracting.extract(message.text, key=f"{task.id}:{message.turn_no}")
             readers.add(how)
             origin = Origin("message", conversation, message.message, message.turn_no, self._agent)
