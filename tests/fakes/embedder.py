@@ -95,7 +95,7 @@ class FakeEmbedder:
             while True:
                 await self._one(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+            pass  # how every connection ends: its client went, or was killed by its test
         finally:
             self._open.discard(writer)
             writer.close()

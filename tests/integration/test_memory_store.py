@@ -110,7 +110,7 @@ async def test_nobody_sees_corrects_pins_or_erases_anothers(people: Rememberer) 
 
     assert await store.listing(bob) == await store.chain(bob, kept.id) == []
     assert await store.sources(bob, kept.id) == []
-    assert await store.living_among(bob, [kept.id]) == set()
+    assert await store.among(bob, [kept.id]) == []
     for refused in (
         store.get(bob, kept.id), store.get(bob, 1), store.pin(bob, kept.id, True), store.erase(bob, kept.id, by="bob"),
         store.correct(bob, kept, "coffee", TYPED, vector=None, model=""),
@@ -176,11 +176,11 @@ def test_the_trust_of_what_was_made_from_several_is_the_lowest() -> None:
     assert lowest(("user",)) == "user"
 
 
-async def test_memories_of_all_people_are_counted(people: Rememberer) -> None:
-    before = await people.store.count()
+async def test_a_person_s_memories_are_counted(people: Rememberer) -> None:
+    before = await people.store.count(people.ada)
     old = await people.keep("one")
     await people.keep("two", 40, Closing(old.id, "refined"))
 
-    after = await people.store.count()
+    after = await people.store.count(people.ada)
 
     assert (after.living - before.living, after.kept - before.kept, after.erased - before.erased) == (1, 2, 0)

@@ -3,7 +3,7 @@
 from tests.mutations.guard import Guard
 
 _PATCH, _MEMORY = "appliance/core/lua/patch_session.lua", "appliance/core/working_memory.py"
-_SQL, _WINDOW = "appliance/core/sql/queries/memory.sql", "appliance/core/window.py"
+_SQL, _WINDOW = "appliance/core/sql/queries/sessions.sql", "appliance/core/window.py"
 _PROMPT = "agent_image/runner/turns/prompt.py"
 _SESSIONS = "tests/integration/test_working_memory.py::test_"
 _SUMMARIES = "tests/integration/test_summaries.py::test_"

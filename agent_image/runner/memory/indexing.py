@@ -11,11 +11,11 @@ from contextlib import suppress
 from agent_image.runner.memory.retiring import Retiring
 from appliance.core import logs
 from appliance.core.clock import monotonic
+from appliance.core.embeddings import Embedder
 from appliance.core.errors import EmbedderAway, NexusError, NoIndex, StoreAway
 from appliance.core.memory.index import MemoryIndex
 from appliance.core.memory.indexed import IndexedRows, Unindexed
 from appliance.core.memory.schema import IndexName
-from appliance.core.memory.search import Embedder
 from appliance.core.memory.vectors import dimensions
 
 log = logs.get("memory")

@@ -9,7 +9,7 @@ from litestar import get, post
 from litestar.response import Redirect, Response
 
 from agent_image.runner.memory import words
-from agent_image.runner.memory.api import BY_PAGE, Asked, Service, which
+from agent_image.runner.memory.api import BY_PAGE, SURE, Asked, Service, which
 from agent_image.runner.memory.memories import MemoryService
 from appliance.core.errors import BadInput, Conflict
 from appliance.core.memory.items import KINDS, MAX_TEXT, Kind
@@ -20,7 +20,6 @@ from appliance.web.rendering import page
 
 SEE_OTHER: Literal[303] = 303
 FOUND = 20
-SURE = "erase all"
 
 
 @get("/memories", include_in_schema=False)
@@ -46,7 +45,7 @@ async def add(request: Asked, memories: Service) -> Response[Any]:
 @get("/memories/erase", include_in_schema=False)
 async def ask_twice(request: Asked, memories: Service) -> Response[str]:
     """What erasing everything means, before it is done."""
-    count = len(await memories.export(request.user))
+    count = (await memories.store.count(request.user)).kept
     return page(request, "erase_all.html", count=count, sure=SURE, refused="")
 
 
@@ -55,7 +54,7 @@ async def erase_all(request: Asked, memories: Service) -> Response[Any]:
     """Erase everything, for good."""
     form = await readable_form(request)
     if form.get("confirm", "").strip().lower() != SURE:
-        count = len(await memories.export(request.user))
+        count = (await memories.store.count(request.user)).kept
         said = f"Nothing was erased: write “{SURE}” into the field."
         return page(request, "erase_all.html", status=400, count=count, sure=SURE, refused=said)
     await memories.erase_all(request.user)

@@ -82,7 +82,3 @@ class IndexedRows:
         """Remove those vectors of a model that have other dimensions: they are of one that had its name before."""
         if ids:
             await self._postgres.rows("drop_unfit_vectors", model=model, dims=dims, ids=list(ids))
-
-    async def forget_all(self) -> None:
-        """Say of no row that it is indexed: all are written again."""
-        await self._postgres.rows("forget_indexed")

@@ -6,10 +6,11 @@ What it finds in the index is read again from rows, by primary key: who erased a
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from appliance.core import logs
 from appliance.core.clock import monotonic
+from appliance.core.embeddings import Embedder
 from appliance.core.errors import EmbedderAway, EmbedderRefused, NoIndex, StoreAway
 from appliance.core.memory.index import MemoryIndex, Ranked, Whose
 from appliance.core.memory.items import TRUSTS, Kind, Memory, Trust, Vector
@@ -32,15 +33,6 @@ OTHER_MODEL = "Searched by words only: the index is still that of another embedd
 WITHOUT_INDEX = "Searched word by word in PostgreSQL: there is no index of memories at the moment."
 WITHOUT_REDIS = "Searched word by word in PostgreSQL: Redis does not answer."
 _SECONDS = {how: MEMORY_SEARCH_SECONDS.labels(how) for how in ("meaning", "words", "rows")}
-
-
-class Embedder(Protocol):
-    """What is needed of one (`appliance.core.embeddings`)."""
-
-    model: str
-
-    async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
-        """Return one vector for each text; EmbedderAway: there is no usable answer now."""
 
 
 class Found(NamedTuple):

@@ -125,11 +125,6 @@ class MemoryStore:
         )  # fmt: skip
         return [memory_of(row) for row in rows]
 
-    async def living_among(self, user: User, ids: Iterable[str]) -> set[str]:
-        """Return those of `ids` that are this person's and still hold: an index may lag behind an erasure."""
-        rows = await self._postgres.rows("living_among", **_whose(user), ids=list(ids))
-        return {str(row["id"]) for row in rows}
-
     async def among(self, user: User, ids: Iterable[str]) -> list[Memory]:
         """Return those of `ids` that are this person's and were not erased, also those that hold no more."""
         rows = await self._postgres.rows("memories_among", **_whose(user), ids=list(ids))
@@ -190,9 +185,9 @@ class MemoryStore:
             raise NotFound("There is no such memory of yours; `/memories` lists them.")
         return [row["text"] for row in rows]
 
-    async def count(self) -> Count:
-        """Return how many there are, of all people."""
-        return Count(**(await self._postgres.row("memory_counts") or {}))
+    async def count(self, user: User) -> Count:
+        """Return how many a person has."""
+        return Count(**(await self._postgres.row("memory_counts", **_whose(user)) or {}))
 
 
 def _whose(user: User) -> dict[str, str]:

@@ -22,9 +22,6 @@ select * from memories where tenant_id = %(tenant)s and user_id = %(user)s and h
 select * from memories
  where tenant_id = %(tenant)s and user_id = %(user)s and (id = %(id)s::uuid or no = %(no)s::int);
 
--- name: living_among
-select id from memories where tenant_id = %(tenant)s and user_id = %(user)s and id = any(%(ids)s::uuid[]) and valid_to is null;
-
 -- name: memories_among
 select * from memories where tenant_id = %(tenant)s and user_id = %(user)s and id = any(%(ids)s::uuid[]);
 
@@ -104,13 +101,10 @@ with gone as (
     select ctid from memory_vectors where model <> %(model)s limit %(limit)s) returning 1)
 select count(*) from gone;
 
--- name: forget_indexed
-update memories set indexed = '' where indexed <> '';
-
 -- name: memory_counts
-select (select count(*) from memories where valid_to is null) as living,
-       (select count(*) from memories) as kept,
-       (select count(*) from memory_tombstones) as erased;
+select count(*) filter (where valid_to is null) as living, count(*) as kept,
+       (select count(*) from memory_tombstones t where t.tenant_id = %(tenant)s and t.user_id = %(user)s) as erased
+  from memories where tenant_id = %(tenant)s and user_id = %(user)s;
 
 -- name: idle_conversations
 -- Whose turns may be read for memories: they rest since `delay_s`, the longest first, and nobody was asked to read them

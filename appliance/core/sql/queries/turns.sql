@@ -58,9 +58,6 @@ select t.*, m.text as message, a.id as answer_id, a.text as answer, a.agent_id, 
 -- name: announced
 update tasks set announced_at = now() where id = %(task)s and attempt = %(attempt)s and state = %(state)s;
 
--- name: queued_count
-select count(*) from tasks where state = 'queued' and kind = 'conversation';
-
 -- name: queued_before
 select count(*) from tasks where state = 'queued' and kind = 'conversation' and due_at <= now()
    and (due_at, id) < (select due_at, id from tasks where id = %(task)s);
