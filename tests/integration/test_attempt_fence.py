@@ -92,25 +92,16 @@ async def test_an_attempt_before_does_not_queue_the_turn_again(
 async def test_a_burial_waits_for_a_claim_in_flight(config: Settings, ledger: TaskLedger, ada: User, boot: str) -> None:
     """Else the claim, which has seen its boot alive, would give work to a dead one after the release (7.3)."""
     await ledger.accept(ada, str(uuid4()), "hello", client_id="1", boot=None, create=True)
-    order: list[str] = []
-
-    async def claim() -> None:
-        assert len(await ledger.claim(boot, 5)) == 1
-        order.append("claimed")
-
-    async def bury() -> None:
-        await ledger.bury(boot, "test")
-        order.append("buried")
-
     async with await a_session(config) as blocker, await a_session(config) as watcher, asyncio.TaskGroup() as group:
         await blocker.execute("begin")
         await blocker.execute("lock table tasks in share mode")  # the claim stops behind its look at the boot
-        group.create_task(claim())
+        claimed = group.create_task(ledger.claim(boot, 5))
         await wait_until(lambda: waits(watcher, "claim_turns("), of="the claim's wait")
-        buried = group.create_task(bury())
+        buried = group.create_task(ledger.bury(boot, "test"))
         await wait_until(lambda: done_or_waits(buried, watcher), of="the burial or its wait")
+        assert not buried.done()
         await blocker.commit()
-    assert order == ["claimed", "buried"]
+    assert len(claimed.result()) == 1
     assert await ledger.release(boot, turns_only=False) == 1
 
 
@@ -128,5 +119,5 @@ async def waits(watcher: Session, call: str) -> bool:
     return await cursor.fetchone() is not None
 
 
-async def done_or_waits(task: "asyncio.Task[None]", watcher: Session) -> bool:
+async def done_or_waits(task: asyncio.Task[Any], watcher: Session) -> bool:
     return task.done() or await waits(watcher, "bury_boot(")
