@@ -1,6 +1,7 @@
 """The index of memories follows the rows whatever happens to it (DESIGN 10): the rows are the truth."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from agent_image.runner.memory import indexing as indexing_module
 from agent_image.runner.memory.indexing import LOOK_S
-from appliance.core.errors import BadInput
+from agent_image.runner.memory.memories import MemoryService
+from agent_image.runner.memory.remembering import Remembering
+from appliance.core.errors import BadInput, NoIndex
+from appliance.core.memory.deduplication import Radii
 from appliance.core.memory.items import Closing
 from appliance.core.memory.schema import IndexName
 from appliance.core.memory.upkeep import IndexUpkeep
@@ -63,6 +67,20 @@ async def test_a_writer_that_slept_brings_nothing_erased_back(library: Library) 
     await library.indexing.erase([memory.id])
     assert await library.index.put(library.name(), [(memory, library.meaning.vector(memory.text))]) == []
     assert await library.documents() == 1
+
+
+async def test_what_is_erased_leaves_redis_at_once_whoever_leads(library: Library) -> None:
+    memory, _ = await library.say(*SAYINGS[:2])
+    await library.settle()
+    follower = library.keeps(library.meaning, leads=False)
+    remembering = Remembering(library.people.store, library.meaning, Radii(0.1, 0.2))
+    service = MemoryService(library.people.store, remembering, library.search, follower)
+
+    await service.erase(library.people.ada, memory.no)
+
+    assert await fields_of(library, memory.id) == {}
+    assert await service.erase_all(library.people.ada) == 1
+    assert await library.documents() == 0
 
 
 async def test_the_primary_removes_what_its_eraser_could_not(library: Library) -> None:
@@ -209,10 +227,15 @@ async def test_a_change_nobody_indexed_is_told_to_the_primary_and_indexed_withou
         await library.upkeep.once()
         return not await due()
 
+    async def in_force() -> bool:
+        with suppress(NoIndex):
+            return await done() and await library.documents() == 2
+        return False
+
     memory, _ = await library.say(*SAYINGS[:2])
     assert await due()
     keeping = asyncio.create_task(library.indexing.run())
-    await wait_until(done, of="an index")
+    await wait_until(in_force, of="an index")
     await library.people.store.erase(library.people.ada, memory.id, by="ada")
     assert await due()
     await library.indexing.nudge(1)

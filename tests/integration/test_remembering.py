@@ -247,16 +247,6 @@ async def test_the_same_text_needs_no_judge(people: Rememberer, embed: HttpEmbed
     assert judge.asked == []
 
 
-async def test_the_index_is_told_of_what_was_written_only(people: Rememberer, embed: HttpEmbedder) -> None:
-    told: list[int] = []
-    memories = Remembering(people.store, embed, ANYWHERE, written=lambda: told.append(1))
-
-    await memories.remember(people.ada, [])
-    await memories.keep_one(people.ada, item("I like olives."))
-
-    assert told == [1]
-
-
 async def test_erased_texts_leave_the_cache(people: Rememberer, embedder: FakeEmbedder, make: MakeEmbedder) -> None:
     embed = make()
     memories = Remembering(people.store, embed, ANYWHERE)

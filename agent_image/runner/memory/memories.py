@@ -1,6 +1,6 @@
 """What is done with a person's memories: one function each, shared by commands, tools, pages and the JSON API."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from agent_image.runner.memory.extraction import extract
@@ -32,18 +32,24 @@ class Search(Protocol):
         """Return those that fit a text, the best first, and what was away."""
 
 
-Written = Callable[[Sequence[str]], Awaitable[None]]
-"""Brings the index up to memories that were changed."""
+class Documents(Protocol):
+    """Lets the index follow at once (`agent_image.runner.memory.indexing`); the primary makes up for failures."""
+
+    async def write(self, ids: Iterable[str]) -> None:
+        """Bring it up to memories that were changed."""
+
+    async def erase(self, ids: Sequence[str]) -> None:
+        """Remove memories that were erased."""
 
 
 class MemoryService:
     """Everything bears repeating with the same words."""
 
-    def __init__(self, store: MemoryStore, remembering: Remembering, search: Search, written: Written) -> None:
+    def __init__(self, store: MemoryStore, remembering: Remembering, search: Search, documents: Documents) -> None:
         self.store = store
         self._remembering = remembering
         self._search = search
-        self._written = written
+        self._documents = documents
 
     async def origin(self, task: str, source: Source, agent: str) -> Origin:
         """Return where the message of a turn stands; for a task without one only the source and the agent."""
@@ -67,7 +73,7 @@ class MemoryService:
         settled = await self._remembering.keep_one(user, item)
         if settled.id is None:
             raise Conflict(f"It is not remembered. {settled.why}")
-        await self._written([settled.id])
+        await self._documents.write([settled.id])
         return await self.store.get(user, settled.id), settled.what == "kept"
 
     async def find(
@@ -93,7 +99,7 @@ class MemoryService:
             return await self._corrected_before(user, memory, text)
         vector, model = await self._remembering.vector_of(text)
         corrected = await self.store.correct(user, memory, text, origin, vector=vector, model=model)
-        await self._written([memory.id, corrected.id])
+        await self._documents.write([memory.id, corrected.id])
         return corrected
 
     async def _corrected_before(self, user: User, memory: Memory, text: str) -> Memory:
@@ -107,19 +113,24 @@ class MemoryService:
     async def pin(self, user: User, which: str | int, pinned: bool) -> Memory:
         """Pin one, or no longer. NotFound."""
         memory = await self.store.pin(user, (await self.store.get(user, which)).id, pinned)
-        await self._written([memory.id])
+        await self._documents.write([memory.id])
         return memory
 
     async def erase(self, user: User, which: str | int) -> None:
         """Erase one with its whole chain, for good. NotFound: there is none, any more."""
         memory = await self.store.get(user, which)
-        await self._remembering.forget(await self.store.erase(user, memory.id, by=user.id))
+        await self._forget(await self.store.erase(user, memory.id, by=user.id))
 
     async def erase_all(self, user: User) -> int:
         """Erase everything that is remembered of a person; return how much it was."""
-        texts = await self.store.erase(user, None, by=user.id)
-        await self._remembering.forget(texts)
-        return len(texts)
+        erased = await self.store.erase(user, None, by=user.id)
+        await self._forget(erased)
+        return len(erased)
+
+    async def _forget(self, erased: Mapping[str, str]) -> None:
+        """Take what was made of erased rows out of Redis: their documents, and the vectors of their texts."""
+        await self._documents.erase(list(erased))
+        await self._remembering.forget(list(erased.values()))
 
     async def export(self, user: User) -> list[Memory]:
         """Return all of them, also those that hold no more, the oldest first."""

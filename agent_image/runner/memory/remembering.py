@@ -5,7 +5,7 @@ index adds the vector later. If somebody else writes meanwhile, the decision is 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -56,16 +56,11 @@ class _Wanted(msgspec.Struct, frozen=True):
 class Remembering:
     """Keeps items for people."""
 
-    def __init__(
-        self, store: MemoryStore, embedder: Embedder, radii: Radii, judge: Judge | None = None,
-        written: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
-        """`written` is called when rows have changed, so that the index can follow."""
+    def __init__(self, store: MemoryStore, embedder: Embedder, radii: Radii, judge: Judge | None = None) -> None:
         self._store = store
         self._embedder = embedder
         self._radii = radii
         self._judge = judge
-        self._written = written
         self._patience = Patience()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By person: who writes here waits for who does already, instead of making its decision void."""
@@ -126,8 +121,7 @@ class Remembering:
         return (await self._vectors([text]))[0], self._embedder.model
 
     async def forget(self, texts: Sequence[str]) -> None:
-        """Take what was made of erased texts out of the cache; the index follows their tombstones."""
-        self._written()
+        """Take what was made of erased texts out of the cache."""
         if isinstance(self._embedder, HttpEmbedder):
             try:
                 await self._embedder.forget(texts)
@@ -216,8 +210,6 @@ class Remembering:
                 MEMORIES_KEPT.labels(closed.how).inc()
         for settled in told.values():
             MEMORIES_KEPT.labels(settled.what).inc()
-        if told:
-            self._written()
         return msgspec.structs.replace(kept, settled=tuple(told[at] for at in sorted(told)))
 
 

@@ -46,7 +46,7 @@ class Memories:
         handler = Promoting(promotions, remembering, Extracting(reader), config.cluster_agent_id)
         kinds.provide(promotion.KIND, handler)
         self._search = MemorySearch(index, postgres, self._embedder, self._asks_for)
-        self.service = MemoryService(store, remembering, self._search, self.indexing.write)
+        self.service = MemoryService(store, remembering, self._search, self.indexing)
         self.commands = MemoryCommands(self.service, config.cluster_agent_id)
 
     def _asks_for(self, model: str) -> HttpEmbedder:

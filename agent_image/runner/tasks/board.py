@@ -1,7 +1,7 @@
 """Publishing tasks and waiting for how they end, without polling (DESIGN 7)."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 
 import msgspec
@@ -17,6 +17,8 @@ from appliance.core.task_batches import TaskBatches, Wanted
 log = logs.get("tasks")
 POLL_S = 1.0
 """A hint may be lost: so often the rows of everything awaited are read."""
+FIRST_LOOK_S = 0.02
+"""What is awaited was mostly published a moment ago, and its hint comes before this; some ended before they were."""
 
 
 def share_of(slots: int) -> int:
@@ -59,9 +61,9 @@ class Board:
 
     async def results(self, ids: Iterable[str]) -> dict[str, Ended]:
         """Wait until all these tasks have ended, whoever published them and whenever; `run` must be running."""
-        futures = {id_: self._awaited.setdefault(id_, asyncio.get_running_loop().create_future()) for id_ in ids}
-        self._hinted |= futures.keys()  # some may have ended before anybody waited
-        self._look.set()
+        loop = asyncio.get_running_loop()
+        futures = {id_: self._awaited.setdefault(id_, loop.create_future()) for id_ in ids}
+        loop.call_later(FIRST_LOOK_S, self._look_at, futures.keys())
         return dict(zip(futures, await asyncio.gather(*map(asyncio.shield, futures.values())), strict=True))
 
     async def run(self) -> None:
@@ -76,9 +78,13 @@ class Board:
             told = mine & hint.get("how", {}).keys()
             for id_ in told:
                 self._settle(id_, msgspec.convert(hint["how"][id_], Ended))
-            if mine - told:
-                self._hinted |= mine - told
-                self._look.set()
+            self._look_at(mine - told)
+
+    def _look_at(self, ids: Set[str]) -> None:
+        """Let the rows of those be read that are still awaited."""
+        if mine := ids & self._awaited.keys():
+            self._hinted |= mine
+            self._look.set()
 
     async def _read_forever(self) -> None:
         while True:

@@ -172,8 +172,8 @@ class MemoryStore:
             raise NotFound("There is no such memory of yours; `/memories` lists them.")
         return memory_of(row)
 
-    async def erase(self, user: User, id_: str | None, *, by: str, trace: str = "") -> list[str]:
-        """Erase one with its whole chain, or all (None), for good; return the texts, whose embeddings are cached.
+    async def erase(self, user: User, id_: str | None, *, by: str, trace: str = "") -> dict[str, str]:
+        """Erase one with its whole chain, or all (None), for good; return their texts by id: both are in Redis, too.
 
         Raises:
             NotFound: there is no such memory of this person.
@@ -183,7 +183,7 @@ class MemoryStore:
         )
         if not rows and id_ is not None:
             raise NotFound("There is no such memory of yours; `/memories` lists them.")
-        return [row["text"] for row in rows]
+        return {str(row["id"]): row["text"] for row in rows}
 
     async def count(self, user: User) -> Count:
         """Return how many a person has."""
