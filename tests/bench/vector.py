@@ -5,7 +5,8 @@
 100,000 memories of 50 people. Vectors are synthetic: 384 dimensions around 400 centres, so that neighbours exist; texts
 are words drawn after Zipf. Embedding a question is not in any figure: every side is given the same vector. Nexus does
 more than the raw sides: words beside vectors, fused ranks, and the rows read again. Recall@10 is against numpy over the
-person's own vectors. Promised: p99 of Nexus at most 15 ms and twice that of raw redisvl, recall at least 0.98.
+person's own vectors. Promised: p99 of Nexus at most 15 ms and twice that of raw redisvl asked the same two queries,
+recall at least 0.98. How many times the search by vector alone it takes is told beside it.
 """
 
 import argparse
@@ -69,17 +70,20 @@ async def run(people: int, each: int, questions: int) -> dict[str, Any]:
     async with opened(corpus) as (sides, filled):
         figures["filled"] = filled
         figures["sides"] = {side.name: await asked(side, to_ask, corpus) for side in sides}
+    p99 = {name: it["p99_ms"] for name, it in figures["sides"].items()}
+    figures["times_raw"] = {
+        which: round(p99["nexus"] / p99[f"redisvl, {which}"], 2) for which in ("vector and words", "vector alone")
+    }
     figures["import_of_redisvl"] = import_cost()
     return figures
 
 
 def verdicts(figures: dict[str, Any]) -> dict[str, bool]:
     """Which promises were kept."""
-    nexus, raw = figures["sides"]["nexus"], figures["sides"]["redisvl, vector alone"]
+    nexus, times = figures["sides"]["nexus"], figures["times_raw"]["vector and words"]
     return {
         f"p99 at most {PROMISED['p99_ms']:g} ms": nexus["p99_ms"] <= PROMISED["p99_ms"],
-        f"p99 at most {PROMISED['times_raw']:g} x raw redisvl": nexus["p99_ms"]
-        <= PROMISED["times_raw"] * raw["p99_ms"],
+        f"p99 at most {PROMISED['times_raw']:g} x raw redisvl": times <= PROMISED["times_raw"],
         f"recall@10 at least {PROMISED['recall']}": nexus["recall_at_10"] >= PROMISED["recall"],
     }
 
@@ -89,7 +93,11 @@ def table(figures: dict[str, Any]) -> list[str]:
     lines = [f"{'side':<40} {'p50 ms':>8} {'p99 ms':>8} {'recall@10':>10}"]
     for name, it in figures["sides"].items():
         lines.append(f"{name:<40} {it['p50_ms']:>8} {it['p99_ms']:>8} {it['recall_at_10']:>10}")
-    told = figures["filled"] | {"import of redisvl": figures["import_of_redisvl"]}
+    told = (
+        {"p99 of nexus, times raw redisvl": figures["times_raw"]}
+        | figures["filled"]
+        | {"import of redisvl": figures["import_of_redisvl"]}
+    )
     lines += [f"{name}: {value}" for name, value in told.items()]
     return lines + [f"{'kept' if kept else 'NOT KEPT'}: {promise}" for promise, kept in figures["promises"].items()]
 
