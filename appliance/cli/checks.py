@@ -13,7 +13,7 @@ from appliance.cli.failures import sentence_of
 from appliance.cli.patient import Check, Finding, Mark, Patient
 from appliance.cli.pause import words_of
 from appliance.cli.status import UNSUPERVISED
-from appliance.core.embeddings import HttpEmbedder, floats
+from appliance.core.embeddings import HttpEmbedder
 from appliance.core.errors import EmbedderAway, NexusError, SettingsError, StoreUnfit
 from appliance.core.failover_bounds import worst_cases
 from appliance.core.orders import AutomaticFailover
@@ -21,6 +21,7 @@ from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings
+from appliance.core.vectors import floats
 from appliance.embedded.config import GATEWAY_PORT, is_free
 from appliance.embedded.embedder import NAME
 from appliance.embedded.places import Home

@@ -11,8 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from appliance.core.embeddings import HttpEmbedder, distance, floats, threshold_of, vector
+from appliance.core.embeddings import HttpEmbedder, threshold_of
 from appliance.core.settings import load
+from appliance.core.vectors import distance, floats, vector
 from appliance.embedded.embedder import embedder, embedder_url
 from appliance.embedded.embedder_server import MOST_BYTES, MOST_CHARS
 from appliance.embedded.places import Home

@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 
 from appliance.core import clock
-from appliance.core.embeddings import cache, floats
+from appliance.core.embeddings import cache
 from appliance.core.errors import StoreAway
 from appliance.core.keys import Keys
 from appliance.core.redis import Redis
+from appliance.core.vectors import floats
 from tests.fakes.embedder import MODEL, FakeEmbedder
 from tests.integration.conftest import MakeEmbedder as Make
 from tests.stores import Stores

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 from prometheus_client import generate_latest
 
-from appliance.core.embeddings import client, distance, floats
+from appliance.core.embeddings import client
 from appliance.core.embeddings.models import longest_of
 from appliance.core.errors import BadInput, EmbedderAway, EmbedderRefused
 from appliance.core.metrics import AGENT
+from appliance.core.vectors import distance, floats
 from tests.fakes.embedder import MODEL, FakeEmbedder, Mode
 from tests.integration.conftest import MakeEmbedder as Make
 

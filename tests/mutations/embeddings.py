@@ -9,7 +9,7 @@ _KEPT = "tests/integration/test_embedding_cache.py::test_"
 _SERVED = "tests/unit/test_embedder_server.py::test_"
 
 EMBEDDINGS = [
-    Guard("numbers without a direction are no vector", f"{_CORE}vectors.py",
+    Guard("numbers without a direction are no vector", "appliance/core/vectors.py",
           "if not length or not math.isfinite(length):", "if False:",
           "tests/unit/test_embeddings.py::test_numbers_without_a_direction_are_no_vector"),
     Guard("vectors are put in the order of their texts", _CLIENT,

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from appliance.core.embeddings import distance, floats, prefixes_of, threshold_of, vector
+from appliance.core.embeddings import prefixes_of, threshold_of
 from appliance.core.embeddings.client import BATCH_BYTES, BATCH_TEXTS, batches
+from appliance.core.vectors import distance, floats, vector
 
 
 def test_a_vector_is_four_bytes_a_dimension_and_of_length_one() -> None:

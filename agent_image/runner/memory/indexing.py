@@ -16,7 +16,7 @@ from appliance.core.errors import EmbedderAway, NexusError, NoIndex, StoreAway
 from appliance.core.memory.index import MemoryIndex
 from appliance.core.memory.indexed import IndexedRows, Unindexed
 from appliance.core.memory.schema import IndexName
-from appliance.core.memory.vectors import dimensions
+from appliance.core.vectors import dimensions
 
 log = logs.get("memory")
 LOOK_S, HURRY_S = 5.0, 0.5

@@ -14,14 +14,15 @@ import msgspec
 
 from agent_image.runner.memory.patience import Patience
 from appliance.core import logs
-from appliance.core.embeddings import Embedder, HttpEmbedder, distance, threshold_of
+from appliance.core.embeddings import Embedder, HttpEmbedder, threshold_of
 from appliance.core.errors import BadInput, Conflict, EmbedderAway, NotFound, StoreAway, TooLarge
 from appliance.core.memory.deduplication import Decision, Radii, Verdict, compare, decide
-from appliance.core.memory.items import Item, Keeping, Memory, Near, Vector, checked_text, fingerprint
+from appliance.core.memory.items import Item, Keeping, Memory, Near, checked_text, fingerprint
 from appliance.core.memory.store import Kept, MemoryStore, Promoted, Settled
 from appliance.core.metrics import MEMORIES_KEPT
 from appliance.core.records import User
 from appliance.core.settings import Settings
+from appliance.core.vectors import Vector, distance
 
 log = logs.get("memories")
 MOST_ITEMS = 10_000

@@ -6,7 +6,3 @@ from appliance.core.embeddings.client import HttpEmbedder as HttpEmbedder
 from appliance.core.embeddings.models import prefixes_of as prefixes_of
 from appliance.core.embeddings.models import related_of as related_of
 from appliance.core.embeddings.models import threshold_of as threshold_of
-from appliance.core.embeddings.vectors import Vector as Vector
-from appliance.core.embeddings.vectors import distance as distance
-from appliance.core.embeddings.vectors import floats as floats
-from appliance.core.embeddings.vectors import vector as vector

@@ -11,10 +11,10 @@ from typing import Any
 from redis.client import NEVER_DECODE
 
 from appliance.core.clock import monotonic
-from appliance.core.embeddings.vectors import Vector, floats
 from appliance.core.errors import StoreAway
 from appliance.core.metrics import EMBEDDING_CACHE
 from appliance.core.redis import Redis, answering
+from appliance.core.vectors import Vector, floats
 
 AT_HAND = 2048
 """Vectors a process keeps for itself; with 1536 dimensions that is 13 MB."""

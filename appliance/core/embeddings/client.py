@@ -16,11 +16,11 @@ import msgspec
 
 from appliance.core.embeddings.cache import VectorCache
 from appliance.core.embeddings.models import longest_of, prefixes_of
-from appliance.core.embeddings.vectors import Vector, vector
 from appliance.core.errors import BadInput, EmbedderAway, EmbedderRefused, NexusError
 from appliance.core.metrics import EMBEDDING_REQUESTS, EMBEDDING_SECONDS
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
+from appliance.core.vectors import Vector, vector
 
 QUERY_S, BATCH_S = 5.0, 30.0
 """So long one request may take, for a question and for a batch of passages."""

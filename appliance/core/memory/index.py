@@ -13,10 +13,11 @@ from redis.exceptions import ResponseError
 
 from appliance.core import keys as k
 from appliance.core.errors import NoGeneration, NoIndex
-from appliance.core.memory.items import Kind, Memory, Trust, Vector
+from appliance.core.memory.items import Kind, Memory, Trust
 from appliance.core.memory.schema import FIELDS, VECTOR, IndexName, document, tag
 from appliance.core.memory.upkeep import no_index
 from appliance.core.redis import Redis, answering
+from appliance.core.vectors import Vector
 
 AT_ONCE = 16
 """Documents written by one step: each costs Redis about a millisecond, and a beat must never wait for 0.3 s."""

@@ -7,10 +7,10 @@ another name: every row is to be indexed again.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from appliance.core.memory.items import Memory, Vector
+from appliance.core.memory.items import Memory
 from appliance.core.memory.store import memory_of
-from appliance.core.memory.vectors import from_wire, to_text
 from appliance.core.postgres import Postgres
+from appliance.core.vectors import Vector, from_wire, to_text
 
 
 class Unindexed(NamedTuple):

@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 
 from appliance.core.errors import BadInput
+from appliance.core.vectors import Vector
 
 Kind = Literal["preference", "fact", "project", "pattern", "goal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -18,8 +19,6 @@ TRUSTS: tuple[Trust, ...] = get_args(Trust)
 """The most trusted first: a person's own words, an agent's, and what tools and web pages said."""
 Source = Literal["message", "command", "tool", "page"]
 How = Literal["refined", "contradicted", "corrected", "merged"]
-Vector = bytes
-"""Float32, little-endian, of length 1."""
 MAX_TEXT = 2000
 """Characters of one memory."""
 MAX_TOPICS, MAX_TOPIC = 10, 50

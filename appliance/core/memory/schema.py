@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, Self
 from urllib.parse import quote, unquote
 
 from appliance.core.errors import BadInput
-from appliance.core.memory.items import Memory, Vector
-from appliance.core.memory.vectors import dimensions
+from appliance.core.memory.items import Memory
 from appliance.core.memory.words import unlike_ascii
+from appliance.core.vectors import Vector, dimensions
 
 MAX_DIMENSIONS = 8192
 Field = Literal["text", "tag", "numeric"]

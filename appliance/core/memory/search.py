@@ -13,15 +13,15 @@ from appliance.core.clock import monotonic
 from appliance.core.embeddings import Embedder
 from appliance.core.errors import EmbedderAway, EmbedderRefused, NoIndex, StoreAway
 from appliance.core.memory.index import MemoryIndex, Ranked, Whose
-from appliance.core.memory.items import TRUSTS, Kind, Memory, Trust, Vector
+from appliance.core.memory.items import TRUSTS, Kind, Memory, Trust
 from appliance.core.memory.ranking import Hit, ranked
 from appliance.core.memory.schema import IndexName
 from appliance.core.memory.store import memory_of
-from appliance.core.memory.vectors import dimensions
 from appliance.core.memory.words import MAX_WORDS, words
 from appliance.core.metrics import MEMORY_SEARCH_SECONDS
 from appliance.core.postgres import Postgres
 from appliance.core.records import User
+from appliance.core.vectors import Vector, dimensions
 
 log = logs.get("memory")
 KNOWN_S = 2.0

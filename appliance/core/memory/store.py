@@ -22,12 +22,11 @@ from appliance.core.memory.items import (
     Near,
     Origin,
     Source,
-    Vector,
     fingerprint,
 )  # fmt: skip
-from appliance.core.memory.vectors import to_text
 from appliance.core.postgres import Postgres, Row
 from appliance.core.records import User
+from appliance.core.vectors import Vector, to_text
 
 PAGE = 50
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from agent_image.runner.memory.remembering import radii_of
-from appliance.core.embeddings import HttpEmbedder, distance
+from appliance.core.embeddings import HttpEmbedder
 from appliance.core.memory.deduplication import Radii
 from appliance.core.memory.language import LANGUAGES
 from appliance.core.settings import load
+from appliance.core.vectors import distance
 from tests.bench.memory.cases import FOLDER, PARTS, Part, sentences
 from tests.bench.memory.figures import Figures, figures, key
 

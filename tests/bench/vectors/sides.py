@@ -18,11 +18,11 @@ from appliance.core.memory.items import Memory, Origin, fingerprint
 from appliance.core.memory.schema import IndexName
 from appliance.core.memory.search import MemorySearch
 from appliance.core.memory.upkeep import IndexUpkeep
-from appliance.core.memory.vectors import to_text
 from appliance.core.postgres import Postgres, connection_options
 from appliance.core.records import User
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
+from appliance.core.vectors import to_text
 from tests.bench.vectors.corpus import DIMS, Corpus, K, Question
 from tests.stores import Stores
 

@@ -1,4 +1,4 @@
-"""Vectors as bytes of little-endian float32, the form in which Redis keeps them too. Pure, and without numpy."""
+"""Vectors: bytes of little-endian float32, as Redis keeps them, and PostgreSQL's two forms. Pure, and without numpy."""
 
 import math
 import struct
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 Vector = bytes
 """L2-normalised; four bytes a dimension."""
 _FLOAT = 4
+_HEAD = 4
+"""Bytes before the numbers in pgvector's wire form: dimensions and two unused."""
 
 
 def vector(values: Sequence[float]) -> Vector:
@@ -29,7 +31,12 @@ def floats(of: Vector) -> tuple[float, ...]:
     """
     if not of or len(of) % _FLOAT:
         raise ValueError(f"{len(of)} bytes are no vector")
-    return struct.unpack(f"<{len(of) // _FLOAT}f", of)
+    return struct.unpack(f"<{dimensions(of)}f", of)
+
+
+def dimensions(vector: Vector) -> int:
+    """Return how many numbers it has."""
+    return len(vector) // _FLOAT
 
 
 def distance(one: Vector, other: Vector) -> float:
@@ -39,6 +46,19 @@ def distance(one: Vector, other: Vector) -> float:
         ValueError: they have not the same number of dimensions, so they are of two models.
     """
     if len(one) != len(other):
-        raise ValueError(f"a vector of {len(one) // _FLOAT} and one of {len(other) // _FLOAT} dimensions")
+        raise ValueError(f"a vector of {dimensions(one)} and one of {dimensions(other)} dimensions")
     product = math.fsum(a * b for a, b in zip(floats(one), floats(other), strict=True))
     return min(2.0, max(0.0, 1 - product))
+
+
+def to_text(vector: Vector | None) -> str:
+    """Return a vector as pgvector reads it; '' for none."""
+    return "" if vector is None else f"[{','.join(map(repr, floats(vector)))}]"
+
+
+def from_wire(sent: bytes | None) -> Vector | None:
+    """Return what `vector_send` sent, whose numbers are big-endian."""
+    if sent is None:
+        return None
+    numbers = sent[_HEAD:]
+    return struct.pack(f"<{dimensions(numbers)}f", *struct.unpack(f">{dimensions(numbers)}f", numbers))
