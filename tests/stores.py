@@ -34,8 +34,9 @@ class Stores:
     durable = True
     """Whether what is committed would survive the machine's death, too: pytest's tests kill processes only."""
 
-    def __init__(self) -> None:
-        self.home = Home.at(Path(tempfile.mkdtemp(prefix="nexus-test-"))).create()
+    def __init__(self, within: Path | None = None) -> None:
+        """`within` is the folder that holds the home; the system's temporary one unless given."""
+        self.home = Home.at(Path(tempfile.mkdtemp(prefix="nexus-test-", dir=within))).create()
         self.programs: dict[str, Program] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.databases: list[str] = []

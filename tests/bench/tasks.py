@@ -6,6 +6,11 @@ Throughput is from the first publication until all results are at the client; la
 in an open load until its result is at the client. Every queue runs alone, one after the other, with a Redis of its own;
 those of the peers persist nothing, their usual setting, while Nexus commits each task to PostgreSQL with fsync.
 
+A commit waits for the disk, and a disk may stall. Three figures tell whose time a latency of Nexus is: `disk_ms`, what
+a flush of 8 KB takes right afterwards, as often, at the same pace, in the folder of the stores; `latency_ms_in_memory`
+of a second Nexus, measured alike, fsync on, its stores in /dev/shm (left out where that has less than 1 GB free); and
+`latency_ms` of raw, an entry of a Redis stream that a second process answers with nothing in between.
+
 Each peer has the settings its documentation offers for speed; its module in `queues/` says which and why. In short:
 arq `max_jobs=100, poll_delay=0.01`; taskiq Redis streams, `--max-async-tasks 1000 --max-prefetch 1000`; celery
 `--pool solo`, prefetch 1000, groups; saq `concurrency=50`, `map`, polling at 20 ms; streaq `concurrency=1000`,
@@ -28,9 +33,10 @@ import msgspec
 import uvloop
 
 from tests.bench.load import Cpu, percentile
+from tests.bench.queues.disk import flushes_ms, in_memory
 from tests.bench.queues.nexus import Nexus
 from tests.bench.queues.peer import Peer
-from tests.bench.queues.raw import raw_limit
+from tests.bench.queues.raw import raw_latencies_ms, raw_limit
 from tests.bench.queues.table import print_table, summed_up
 from tests.bench.queues.usage import Usage
 
@@ -46,6 +52,10 @@ class Size(msgspec.Struct, frozen=True):
     tasks: int = 10_000
     seconds: float = 20.0
     backlog: int = 100_000
+
+    def arrivals(self) -> int:
+        """Return how many arrive in an open load."""
+        return int(PER_S * self.seconds)
 
 
 QUICK = Size(1000, 4.0, 10_000)
@@ -70,15 +80,20 @@ async def measured(queue: Queue, size: Size) -> dict[str, Any]:
     times = [await queue.seconds_of_burst(size.tasks, PATIENCE_S) for _ in range(ROUNDS)]
     cpu, passed = usage.until_now()
     machine = busy.busy()
-    latencies = await queue.latencies_ms(PER_S, int(PER_S * size.seconds), size.seconds + PATIENCE_S)
+    latencies = await queue.latencies_ms(PER_S, size.arrivals(), size.seconds + PATIENCE_S)
     return {
         "per_s": {"best": round(size.tasks / min(times)), "median": round(size.tasks / statistics.median(times))},
         "rounds_per_s": [round(size.tasks / it) for it in times],
-        "latency_ms": {"p50": round(percentile(latencies, 0.5), 1), "p99": round(percentile(latencies, 0.99), 1)},
+        "latency_ms": shares(latencies, 1),
         "cpu_s_per_1000": {name: round(used * 1000 / size.tasks / ROUNDS, 3) for name, used in cpu.items()},
         "cores": {name: round(used / passed, 2) for name, used in cpu.items()},
         "machine": round(machine, 2),
     }
+
+
+def shares(values_ms: list[float], digits: int) -> dict[str, float]:
+    """Return the middle and what one in a hundred exceeds."""
+    return {"p50": round(percentile(values_ms, 0.5), digits), "p99": round(percentile(values_ms, 0.99), digits)}
 
 
 async def with_backlog(nexus: Nexus, size: Size) -> dict[str, Any]:
@@ -91,12 +106,35 @@ async def with_backlog(nexus: Nexus, size: Size) -> dict[str, Any]:
 
 
 async def of_nexus(size: Size) -> dict[str, Any]:
-    """Measure Nexus, without and with a backlog."""
+    """Measure Nexus: without and with a backlog, its disk, and its latency without the disk."""
     async with Nexus.running() as nexus:
         figures = {"durability": await nexus.durability(), **await measured(nexus, size)}
+        figures["disk_ms"] = await disk_ms(nexus, size)
         backlog = await with_backlog(nexus, size)
         backlog["cost"] = round(figures["per_s"]["median"] / backlog["per_s"], 2)
-        return figures | {"backlog": backlog}
+    return figures | {"backlog": backlog, "latency_ms_in_memory": await latency_ms_in_memory(size)}
+
+
+async def disk_ms(nexus: Nexus, size: Size) -> dict[str, float]:
+    """Return what a flush takes where the stores are."""
+    flushes = await flushes_ms(nexus.folder, PER_S, size.arrivals())
+    return {**shares(flushes, 2), "max": round(max(flushes), 2)}
+
+
+async def latency_ms_in_memory(size: Size) -> dict[str, float] | None:
+    """Return the latency of a second Nexus that went through the same; None where there is no memory for its stores."""
+    if (memory := in_memory()) is None:
+        return None
+    async with Nexus.running(memory) as nexus:
+        latency: dict[str, float] = (await measured(nexus, size))["latency_ms"]
+        return latency
+
+
+async def of_raw(size: Size) -> dict[str, Any]:
+    """Measure Redis itself."""
+    figures = await raw_limit(size.tasks, ROUNDS)
+    latencies = await raw_latencies_ms(PER_S, size.arrivals(), size.seconds + PATIENCE_S)
+    return figures | {"latency_ms": shares(latencies, 2)}
 
 
 async def of_peer(name: str, size: Size) -> dict[str, Any]:
@@ -110,7 +148,7 @@ async def figures_of(name: str, size: Size) -> dict[str, Any]:
     """Measure one; what fails is said in its place, never left out."""
     try:
         if name == "raw":
-            return await raw_limit(size.tasks, ROUNDS)
+            return await of_raw(size)
         return await (of_nexus(size) if name == "nexus" else of_peer(name, size))
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}"}

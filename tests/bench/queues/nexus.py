@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from appliance.core.records import TaskState, User
@@ -24,26 +25,28 @@ KIND = "nothing"
 
 
 class Nexus:
-    """A cluster of one runner and a board."""
+    """A cluster of one runner and a board; its stores are in `folder`."""
 
-    def __init__(self, made: Boarded[Runners], users: dict[str, User], parts: dict[str, int]) -> None:
+    def __init__(self, made: Boarded[Runners], users: dict[str, User], parts: dict[str, int], folder: Path) -> None:
         self.parts = parts
+        self.folder = folder
         self._made = made
         self._users = users
 
     @classmethod
     @asynccontextmanager
-    async def running(cls) -> AsyncIterator["Nexus"]:
-        """Start it and stop it again."""
+    async def running(cls, within: Path | None = None) -> AsyncIterator["Nexus"]:
+        """Start it and stop it again; `within` holds the folder of its stores, nothing else of it."""
         async with AsyncExitStack() as stack:
-            stores = Stores()
+            stores = Stores(within)
             stack.push_async_callback(asyncio.to_thread, stores.close)
             await stores.start()
             provider = await stack.enter_async_context(FakeProvider())
             made = await stack.enter_async_context(boarded(stores, provider, 1, slots=SLOTS))
             stores_pids = {name: stores.processes[name].pid for name in ("redis", "postgres")}
             parts = {"worker": made.cluster.keepers()["agent-1"], "client": 0, **stores_pids}
-            yield cls(made, {name: await _user(made, name) for name in ("ada", "bob")}, parts)
+            users = {name: await _user(made, name) for name in ("ada", "bob")}
+            yield cls(made, users, parts, stores.home.root)
 
     async def seconds_of_burst(self, count: int, within_s: float) -> float:
         """Publish so many and wait for all results."""

@@ -1,30 +1,37 @@
-"""What Redis itself can do: batches through one stream and one connection, nothing but XADD, XREADGROUP, XACK, XDEL."""
+"""What Redis itself can do: batches through one stream and one connection, nothing but XADD, XREADGROUP, XACK, XDEL.
+
+    python -m tests.bench.queues.raw PORT
+
+Latency needs a second process: a worker (the command above) that answers each entry with an RPUSH to the list that the
+entry names, where the client waits with BLPOP. It is what a task takes that is a message and its answer, and no more.
+"""
 
 import asyncio
+import itertools
+import sys
 import time
 from contextlib import AsyncExitStack
 from typing import Any
 
 import redis.asyncio as aioredis
+import uvloop
 
 from appliance.embedded.programs import free_port
+from tests.bench.queues.client import NOTHING, arriving, check
 from tests.bench.queues.usage import Usage
 from tests.bench.redis_peers import Processes
 
 BATCH, STREAM, GROUP = 500, "raw", "agents"
 COMMANDS_A_TASK = 3
 """XADD, XACK and XDEL; one XREADGROUP brings a whole batch."""
+WARM_UP = 200
 
 
 async def raw_limit(count: int, rounds: int) -> dict[str, Any]:
     """Return entries and commands per second, the best of some rounds, and the CPU per 1,000 entries."""
     async with AsyncExitStack() as stack:
-        processes, port = Processes(), free_port()
-        stack.push_async_callback(asyncio.to_thread, processes.close)
-        pid = await processes.redis("redis", port)
-        client: Any = aioredis.Redis(port=port)
-        stack.push_async_callback(client.aclose)
-        await client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+        processes = _processes(stack)
+        pid, client = await _redis(stack, processes, free_port())
         usage = Usage({"client": 0, "redis": pid})
         times = [await _round(client, count) for _ in range(rounds)]
         cpu, _ = usage.until_now()
@@ -34,6 +41,53 @@ async def raw_limit(count: int, rounds: int) -> dict[str, Any]:
         "commands_per_s": round(per_s * COMMANDS_A_TASK),
         "cpu_s_per_1000": {name: round(used * 1000 / count / rounds, 4) for name, used in cpu.items()},
     }
+
+
+async def raw_latencies_ms(per_s: float, count: int, within_s: float) -> list[float]:
+    """Let so many entries arrive evenly; return how long each took until its result was at the client."""
+    async with AsyncExitStack() as stack, asyncio.timeout(within_s):
+        processes, port = _processes(stack), free_port()
+        _, client = await _redis(stack, processes, port)
+        await processes.start("worker", sys.executable, "-m", "tests.bench.queues.raw", str(port), port=port)
+        numbers = itertools.count()
+
+        async def one() -> None:
+            answer = f"answer:{next(numbers)}"
+            await client.xadd(STREAM, {"to": answer})
+            _, result = await client.blpop([answer])
+            check([int(result)])
+
+        for _ in range(WARM_UP):
+            await one()
+        return await arriving(one, per_s, count)
+
+
+def _processes(stack: AsyncExitStack) -> Processes:
+    processes = Processes()
+    stack.push_async_callback(asyncio.to_thread, processes.close)
+    return processes
+
+
+async def _redis(stack: AsyncExitStack, processes: Processes, port: int) -> tuple[int, Any]:
+    """Start a Redis with a stream and its group; return its pid and a client."""
+    pid = await processes.redis("redis", port)
+    client: Any = aioredis.Redis(port=port)
+    stack.push_async_callback(client.aclose)
+    await client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+    return pid, client
+
+
+async def work(port: int) -> None:
+    """Be the worker: end entries and answer them, all that came together in one round trip."""
+    client: Any = aioredis.Redis(port=port, socket_timeout=None)  # it may wait for ever
+    while True:
+        [(_, entries)] = await client.xreadgroup(GROUP, "one", {STREAM: ">"}, count=BATCH, block=0)
+        async with client.pipeline(transaction=False) as pipe:
+            for id_, fields in entries:
+                pipe.xack(STREAM, GROUP, id_)
+                pipe.xdel(STREAM, id_)
+                pipe.rpush(fields[b"to"], NOTHING)
+            await pipe.execute()
 
 
 async def _round(client: Any, count: int) -> float:
@@ -50,3 +104,7 @@ async def _round(client: Any, count: int) -> float:
                 pipe.xdel(STREAM, id_)
             await pipe.execute()
     return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    uvloop.run(work(int(sys.argv[1])))

@@ -11,12 +11,13 @@ def summed_up(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return Nexus beside the best peer in each figure, and what limits Nexus."""
     nexus = figures.get("nexus", {})
     if "per_s" not in nexus:
-        return {"nexus_to_best_peer": None, "nexus_to_raw_limit": None, "limit": None}
+        return {"nexus_to_best_peer": None, "nexus_to_raw_limit": None, "nexus_to_raw_latency": None, "limit": None}
     peers = {name: it for name, it in figures.items() if name != "nexus" and "per_s" in it}
-    raw = figures.get("raw", {}).get("entries_per_s")
+    raw, latency = (figures.get("raw", {}).get(it) for it in ("entries_per_s", "latency_ms"))
     return {
         "nexus_to_best_peer": _ratios(nexus, peers) if peers else None,
         "nexus_to_raw_limit": round(nexus["per_s"]["best"] / raw, 2) if raw else None,
+        "nexus_to_raw_latency": _latency_ratios(nexus["latency_ms"], latency) if latency else None,
         "limit": _limit(nexus),
     }
 
@@ -30,6 +31,10 @@ def _ratios(nexus: dict[str, Any], peers: dict[str, dict[str, Any]]) -> dict[str
         name = best(peers, key=lambda it: peers[it][kind][part])
         found[f"{kind} {part}"] = {"peer": name, "ratio": round(nexus[kind][part] / peers[name][kind][part], 2)}
     return found
+
+
+def _latency_ratios(nexus: dict[str, float], raw: dict[str, float]) -> dict[str, float]:
+    return {part: round(nexus[part] / raw[part], 2) for part in raw}
 
 
 def _limit(nexus: dict[str, Any]) -> str:
@@ -84,4 +89,24 @@ def _together(figures: dict[str, Any]) -> list[str]:
         said.append(f"raw limit: {raw['entries_per_s']} entries/s, {raw['commands_per_s']} commands/s")
     if ratio := figures["nexus_to_raw_limit"]:
         said.append(f"nexus / raw limit: {ratio}")
+    return said + _of_latency(figures)
+
+
+def _of_latency(figures: dict[str, Any]) -> list[str]:
+    """Return what of a latency is Redis's, the disk's and the code's own."""
+    nexus, said = figures["queues"].get("nexus", {}), []
+    if raw := figures["queues"].get("raw", {}).get("latency_ms"):
+        said.append(f"raw latency: {_ms(raw)}")
+    if ratios := figures["nexus_to_raw_latency"]:
+        said.append("nexus / raw latency: " + ", ".join(f"{part} {ratio}" for part, ratio in ratios.items()))
+    if disk := nexus.get("disk_ms"):
+        said.append(f"its disk: a flush takes {_ms(disk)}")
+    if in_memory := nexus.get("latency_ms_in_memory"):
+        said.append(f"its stores in memory: {_ms(in_memory)}, what the code itself takes when the disk does not stall")
+    elif "latency_ms_in_memory" in nexus:
+        said.append("its stores in memory: left out, /dev/shm is missing or has less than 1 GB free")
     return said
+
+
+def _ms(parts: dict[str, float]) -> str:
+    return ", ".join(f"{part} {value} ms" for part, value in parts.items())
