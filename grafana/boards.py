@@ -132,18 +132,6 @@ TASKS = dashboard(
             "ops",
             "Where turns read it. redis: the session; rows: PostgreSQL, when the session expired or was lost.",
         ),
-        graph(
-            "Memories",
-            {"{{how}}": _rate("nexus_memories_kept_total", "how")},
-            "ops",
-            "same: known, another source; refused: erased, overtaken or no text. The last three: what new ones closed.",
-        ),
-        graph(
-            "Conversations wait to be read",
-            {"longest": "max(nexus_memory_promotion_lag)"},
-            "s",
-            "Since the oldest had rested for CLUSTER_MEMORY_PROMOTION_DELAY; what was said in it is no memory yet.",
-        ),
         graph("Waiting by priority", {"{{priority}}": "sum by (priority) (nexus_tasks_pending)"}, stacked=True),
         graph("Oldest waiting", {"{{priority}}": "max by (priority) (nexus_tasks_oldest_seconds)"}, "s"),
         graph("Running and dead", {"running": "sum(nexus_tasks_running)", "dead": "sum(nexus_tasks_dead)"}),
@@ -328,6 +316,24 @@ MEMORIES = dashboard(
             {"{{how}}": _rate("nexus_memory_search_seconds_count", "how")},
             "ops",
             "words: without an embedder; rows: in PostgreSQL, without an index or without Redis.",
+        ),
+        graph(
+            "What turns are told",
+            {"{{outcome}}": _rate("nexus_memory_recalls_total", "outcome")},
+            "ops",
+            "away: nothing was found out within CLUSTER_MEMORY_RECALL_WITHIN, and the answer says so.",
+        ),
+        graph(
+            "Kept and closed",
+            {"{{how}}": _rate("nexus_memories_kept_total", "how")},
+            "ops",
+            "same: known, another source; refused: erased, overtaken or no text. The last three: what new ones closed.",
+        ),
+        graph(
+            "Conversations wait to be read",
+            {"longest": "max(nexus_memory_promotion_lag)"},
+            "s",
+            "Since the oldest had rested for CLUSTER_MEMORY_PROMOTION_DELAY; what was said in it is no memory yet.",
         ),
         graph("Memories", {"hold": "nexus_memory_items"}),
         graph(

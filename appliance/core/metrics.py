@@ -3,7 +3,6 @@
 Three kinds of home: what every web program counts (the default registry), what an agent knows of itself (`AGENT`), what
 the gateway sees (`GATEWAY`), and what is read from a store at the moment of a scrape (`Reading`, by the control plane).
 Children of labelled metrics are kept by whoever counts often: nothing looks labels up for each token.
-`nexus_memory_promotion_lag` is missing because nothing is promoted yet.
 """
 
 from collections.abc import Iterable, Mapping
@@ -105,6 +104,10 @@ MEMORY_SEARCH_SECONDS = Histogram(
     "nexus_memory_search_seconds", "A search in memories: by meaning and words, by words, or in rows.", ["how"],
     buckets=_STORE, registry=AGENT,
 )  # fmt: skip
+MEMORY_RECALLS = Counter(
+    "nexus_memory_recalls_total", "Turns by what they were told of their person: memories, nothing, away (unknown).",
+    ["outcome"], registry=AGENT,
+)  # fmt: skip
 MEMORIES_KEPT = Counter(
     "nexus_memories_kept_total",
     "What became of items to be remembered: kept, same, refused; and of memories: refined, contradicted, merged.",
@@ -122,6 +125,8 @@ for _state in ("done", "failed", "cancelled"):
     TURNS_ENDED.labels(_state)
 for _how in ("kept", "same", "refused", "refined", "contradicted", "merged"):
     MEMORIES_KEPT.labels(_how)
+for _outcome in ("memories", "nothing", "away"):
+    MEMORY_RECALLS.labels(_outcome)
 for _source in ("redis", "rows"):
     SESSION_SOURCES.labels(_source)
 for _route in ("direct", "distributed", "orchestrate", "waiting"):

@@ -11,6 +11,7 @@ from appliance.core.errors import StaleAttempt, StoreAway
 from appliance.core.memory.items import Memory, Trust
 from appliance.core.memory.ranking import Hit
 from appliance.core.memory.search import Found
+from appliance.core.metrics import MEMORY_RECALLS
 from appliance.core.postgres import Postgres
 from appliance.core.records import Turn, User
 from appliance.core.settings import Settings
@@ -80,6 +81,20 @@ async def test_a_turn_is_told_what_its_message_finds_and_only_what_can_be_truste
     assert [it.text for it in recalled.memories] == ["I prefer tea"]
     assert "I prefer tea" in recalled.quoted
     assert turns.searched.asked == [(turn.user_id, "What do I drink?", ("user", "agent"))]
+
+
+async def test_each_turn_is_counted_once_by_what_it_was_told(turns: Turns) -> None:
+    def counted() -> dict[str, float]:
+        return {it: MEMORY_RECALLS.labels(it)._value.get() for it in ("memories", "nothing", "away")}
+
+    before = counted()
+    await turns.recall.of(await turns.begin())
+    turns.searched.finds = [await turns.people.keep("I prefer tea")]
+    await turns.recall.of(await turns.again())
+    await turns.recall.of(await turns.begin("What do I drink now?"))
+    turns.searched.fails = StoreAway()
+    await turns.recall.of(await turns.begin("And now?"))
+    assert {it: number - before[it] for it, number in counted().items()} == {"memories": 1, "nothing": 1, "away": 1}
 
 
 async def test_a_later_attempt_is_told_the_same_whatever_is_found_by_then(turns: Turns) -> None:

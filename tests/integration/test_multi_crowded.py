@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_image.runner.multi.orchestration import HELD
+from tests.asked import ask, tool_directive
 from tests.boards import Boarded, boarded
 from tests.client import Client
 from tests.fakes.models import FakeProvider
@@ -55,5 +56,15 @@ async def test_its_limit_ends_the_wait(one: Boarded[Runners], provider: FakeProv
     assert [child["state"] for child in kept["meta"]["children"]] == ["skipped"]
     assert HELD not in kept["meta"]["team_note"]
     assert not await calls_of(provider, "never")
+    await one.results(before)
+    await person.aclose()
+
+
+async def test_a_model_is_told_why_its_sub_agent_cannot_begin(one: Boarded[Runners]) -> None:
+    person = await person_of(one, "carol")
+    before = await one.publish("sleep", 10, by="carol", seconds=1.0)
+    asked = await ask(person, "delegate " + tool_directive("spawn_sub_agent", role="builder", goal="Work"))
+    assert (await asked.events())[-1]["type"] == "done"
+    assert "It failed: Too many of your tasks are waiting already" in await asked.text()
     await one.results(before)
     await person.aclose()

@@ -18,6 +18,7 @@ from appliance.core.memory.items import Memory, Trust
 from appliance.core.memory.ranking import Hit
 from appliance.core.memory.search import Found
 from appliance.core.memory.store import MemoryStore
+from appliance.core.metrics import MEMORY_RECALLS
 from appliance.core.records import Turn, User
 from appliance.core.task_ledger import Step, TaskLedger
 
@@ -96,6 +97,7 @@ class Recall:
         result = {"memories": [it.id for it in recalled.memories], "note": recalled.note}
         if not await self._ledger.finish_step(turn, STEP, name=NAME, result=result, tokens=0):
             raise StaleAttempt(turn=turn.id, attempt=turn.attempt)
+        MEMORY_RECALLS.labels("memories" if recalled.memories else "away" if recalled.note else "nothing").inc()
         return recalled
 
     async def _found(self, turn: Turn) -> Recalled:

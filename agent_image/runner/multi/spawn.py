@@ -9,7 +9,7 @@ from agent_image.runner.multi.sub_agent import KIND
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tools import Call, Tool, ToolFailed, make
 from appliance.core import needs as words
-from appliance.core.errors import BadInput
+from appliance.core.errors import BadInput, Overloaded
 from appliance.core.records import TaskState
 from appliance.core.task_batches import Wanted
 
@@ -26,7 +26,10 @@ def spawner(board: Board, *, within_s: float) -> Tool:
         """Give a part of the work to a sub-agent, which may run on another agent, and wait for its result."""
         payload = {"role": role, "goal": goal, "question": "", "inputs": {}}
         wanted = Wanted(KIND, payload, "high", key=call.key, needs=_checked(needs))
-        (task,) = await board.publish(call.user, [wanted], parent=call.task, conversation=call.conversation)
+        try:
+            (task,) = await board.publish(call.user, [wanted], parent=call.task, conversation=call.conversation)
+        except Overloaded as error:
+            raise ToolFailed(error.detail) from None
         ended = (await board.results([task]))[task]
         if ended.state is not TaskState.DONE or ended.result is None:
             raise ToolFailed(ended.reason or f"the sub-agent ended {ended.state.value}")
