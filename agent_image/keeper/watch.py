@@ -12,7 +12,8 @@ from appliance.core.health import EOF_WINDOW_S, Act, Verdict, judge_eof, judge_s
 from appliance.core.records import Agent, ClusterView, Lease
 
 log = logs.get("keeper")
-POLL_S = 0.25
+POLL_S, SILENT_S = 0.25, 0.1
+"""Between looks; while a boot is silent, as often as there is a new view."""
 _ABOUT_S = 0.05
 """So much earlier than after a whole period a view counts as the next one: its reader keeps time by another clock."""
 VOTE_WINDOW_MS = 1500
@@ -58,7 +59,7 @@ class Watch:
         async with asyncio.TaskGroup() as connections:
             polls = 0
             while True:
-                due = monotonic() + POLL_S
+                due = monotonic() + (SILENT_S if self._gone_since else POLL_S)
                 try:
                     if self._view is not None:
                         self._follow(connections, self._view)

@@ -46,6 +46,11 @@ class Work:
         )
         return {str(row["id"]) for row in await self._rows(query, list(ids), agent and agent.boot)}
 
+    async def unended(self, ids: Sequence[str]) -> set[str]:
+        """Return which of these tasks wait or run."""
+        query = "select id from tasks where state in ('queued', 'running') and id = any(%s)"
+        return {str(row["id"]) for row in await self._rows(query, list(ids))}
+
     async def claims(self, ids: Sequence[str], attempt: int) -> dict[str, float]:
         """Return when (seconds of `monotonic`) each of these tasks was claimed for this attempt."""
         query = (
