@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -50,7 +51,7 @@ async def until_indexed(page: Page, text: str) -> None:
 
     async def found() -> bool:
         answer = await page.request.get("/api/v1/memories", params={"q": text})
-        body = await answer.json() if answer.ok else {"note": answer.status}
+        body: Any = await answer.json() if answer.ok else {"note": "nobody answers"}
         return not body["note"] and any(it["text"] == text for it in body["memories"])
 
     await wait_until(found, of=f"{text!r} in the index")

@@ -1,4 +1,4 @@
-"""The storm of promotion (`tests.bench.promotion`) at the size of CI: who leads and who reads die in the middle of it."""
+"""The storm of promotion (`tests.bench.promotion`) at the size of CI: who leads and who reads die while they do."""
 
 import pytest
 
@@ -30,7 +30,8 @@ async def test_each_range_is_read_once_although_the_primary_and_a_reader_die_whi
             for number in range(COUNT):
                 await rest(sql, f"person {number % 3}", *told(number))
 
-            doomed = [await wait_until(lambda: reader(cluster, facts), of="a reader"), (await cluster.view()).primary_id]
+            reads = await wait_until(lambda: reader(cluster, facts), of="a reader")
+            doomed = (str(reads), str((await cluster.view()).primary_id))
             for agent in doomed:
                 await cluster.kill(agent)
             embedder.mode = ""
