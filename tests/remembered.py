@@ -69,3 +69,26 @@ class Person:
             return not body["note"] and any(it["text"] == text for it in body["memories"])
 
         await wait_until(found, of=f"{text!r} in the index")
+
+
+_REWIND = (
+    "delete from promotions where conversation_id = %s",
+    "update tasks set idem_key = idem_key || ':' || id where kind = 'promote' and payload->>'conversation' = %s",
+    "update conversations set promoted_turn = 0, idle_since = now() - interval '1 hour' where id = %s",
+)
+
+
+async def replay(cluster: Cluster, conversation: str, turns: int) -> None:
+    """Have an old conversation read for memories again, as if nobody had, and wait until all its turns are."""
+    async with cluster.sql() as sql:
+        async with sql.transaction():
+            for statement in _REWIND:
+                await sql.execute(statement.encode(), [conversation])
+
+        async def read_again() -> bool:
+            stamps = await sql.execute(
+                "select 1 from promotions where conversation_id = %s and to_turn = %s", [conversation, turns]
+            )
+            return await stamps.fetchone() is not None
+
+        await wait_until(read_again, of="another reading of the old conversation")

@@ -69,12 +69,17 @@ async def storm(count: int, seed: str) -> dict[str, Any]:
                 await peace(cluster, killing)
             requeued = await requeue(facts, TaskActs(cluster.postgres))
             await wait_until(lambda: all_read(facts), within_s=PATIENCE_S, of="the last conversation")
-            found = [f"{name}: {it}" for name in CHECKED for it in await CHECKS[name](facts)]
-            [figures] = await facts.rows(_FIGURES)
             return {
                 "conversations": count, "seed": seed, "cores": os.cpu_count(), "seconds": round(seconds, 1),
-                "kills": dict(killer.kills), "requeued": requeued, **figures, "wrong": found + wrong(figures, count),
+                "kills": dict(killer.kills), "requeued": requeued, **await judged(facts, count),
             }  # fmt: skip
+
+
+async def judged(facts: Facts, count: int) -> dict[str, Any]:
+    """Return what the rows say of so many conversations, and all that is wrong with it."""
+    found = [f"{name}: {it}" for name in CHECKED for it in await CHECKS[name](facts)]
+    [figures] = await facts.rows(_FIGURES)
+    return {**figures, "wrong": found + wrong(figures, count)}
 
 
 async def all_ended(facts: Facts, count: int) -> bool:

@@ -70,6 +70,7 @@ def test_every_check_is_fed_a_violation() -> None:
             "insert into promotions(conversation_id, from_turn, to_turn, kept, how)"
             " select id, n, n, 0, 'rules' from conversations, unnest(array[1, 3]) as n",
         ]),
+        ("I18", "turn 1 will be read by nobody", ["update conversations set idle_since = null"]),
         ("I18", "comes from turn 1 of", [
             "insert into memories(id, no, tenant_id, user_id, type, text, hash, confidence, trust, source)"
             " select gen_random_uuid(), 1, tenant_id, user_id, 'fact', 'x', 'x', 1, 'user', 'page' from conversations",

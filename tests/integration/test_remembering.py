@@ -256,3 +256,20 @@ async def test_erased_texts_leave_the_cache(people: Rememberer, embedder: FakeEm
     await memories.vector_of("I like olives.")
 
     assert embedder.texts == ["passage: I like olives."] * 2
+
+
+async def test_a_text_that_is_refused_or_was_read_already_leaves_the_cache(
+    people: Rememberer, memories: Remembering, embedder: FakeEmbedder
+) -> None:
+    conversation, [message] = await people.talk("I live in Rome. I have a dog.")
+    items = [item(text, origin=Origin("message", conversation, message, 1)) for text in ("I live in Rome.", "I paint.")]
+    kept = await memories.keep_one(people.ada, items[0])
+    await people.store.erase(people.ada, kept.id, by="test")
+    await memories.forget(["I live in Rome."])
+    stamp = Promoted(conversation, 1, 1, "rules")
+
+    assert [it.what for it in (await memories.keep(people.ada, items, stamp)).settled] == ["refused", "refused"]
+    for _ in range(2):
+        assert (await memories.keep(people.ada, items, stamp)).before
+
+    assert embedder.texts.count("passage: I live in Rome.") == embedder.texts.count("passage: I paint.") + 1 == 4

@@ -98,7 +98,10 @@ class Remembering:
         """
         refused, wanted = await self._prepared(items)
         async with self._turns.setdefault(user.id, asyncio.Lock()):
-            return await self._keep(user, refused, wanted, promotion)
+            kept = await self._keep(user, refused, wanted, promotion)
+        # What was erased, or deleted with its conversation, has just been asked for its vector once more.
+        await self.forget([it.item.text for it in wanted if kept.before or kept.settled[it.at].what == "refused"])
+        return kept
 
     async def _keep(
         self, user: User, refused: dict[int, Settled], wanted: Sequence[_Wanted], promotion: Promoted | None
