@@ -81,7 +81,7 @@ class Candidate:
         self._look_now.set()
 
     async def run(self) -> None:
-        """Look until cancelled: on a hint, when the lease should end, every half second; more often while one is silent."""
+        """Look until cancelled: on a hint, when the lease should end, each half second; while one is silent, sooner."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear(), name="election hints")
             while True:
