@@ -38,8 +38,7 @@ create function submit_tasks(
   p_tenant text, p_user uuid, p_parent uuid, p_conversation uuid, p_trace text, p_gen text, p_share int,
   p_ids uuid[], p_kinds text[], p_priorities text[], p_payloads jsonb[], p_keys text[], p_delays double precision[],
   p_lanes text[], p_prefers boolean[])
-returns table(id uuid, idem_key text, priority text, dispatched boolean) language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+returns table(id uuid, idem_key text, priority text, dispatched boolean) language plpgsql as $$
 #variable_conflict use_column
 declare v_room int := 0;
 begin
@@ -74,7 +73,7 @@ end $$;
 
 -- As before (7.2), and nothing is claimed for a boot that lacks what it needs.
 create or replace function claim_tasks(p_boot uuid, p_ids uuid[], p_deadline interval) returns setof tasks
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+language plpgsql as $$
 declare v_ids uuid[]; v_suspects uuid[]; v_can text[];
 begin
   select capabilities into v_can from boots where boot = p_boot and dead_at is null for share;
@@ -113,8 +112,7 @@ $$;
 -- of that person waits untold: to see that costs a third of an update that finds nothing.
 create or replace function commit_tasks(
   p_boot uuid, p_gen text, p_ids uuid[], p_attempts int[], p_states text[], p_results jsonb[], p_reasons text[])
-returns table(what text, id uuid, priority text) language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+returns table(what text, id uuid, priority text) language plpgsql as $$
 #variable_conflict use_column
 declare v_ended uuid[]; v_user uuid; v_count int; v_directed int;
 begin
