@@ -1,9 +1,11 @@
 """What `nexus doctor` looks at: a list of checks, each with advice that can be typed."""
 
+import asyncio
 import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import httpx2
 
@@ -13,11 +15,13 @@ from appliance.cli.failures import sentence_of
 from appliance.cli.patient import Check, Finding, Mark, Patient
 from appliance.cli.pause import words_of
 from appliance.cli.status import UNSUPERVISED
+from appliance.core.clock import monotonic
 from appliance.core.embeddings import HttpEmbedder
 from appliance.core.errors import EmbedderAway, NexusError, SettingsError, StoreUnfit
 from appliance.core.failover_bounds import worst_cases
 from appliance.core.orders import AutomaticFailover
 from appliance.core.postgres import Postgres
+from appliance.core.records import ClusterView
 from appliance.core.redis import Redis
 from appliance.core.registry import Registry
 from appliance.core.settings import Settings
@@ -29,7 +33,7 @@ from appliance.embedded.processes import holder_of_port
 
 DISK_LOW_GB, DISK_FULL_GB = 2.0, 0.3
 CLOCK_OFF_S, BEAT_LATE_S = 1.0, 1.2
-_PATIENCE_S = 2.0
+_PATIENCE_S, _PAUSE_S = 2.0, 0.1
 
 
 async def process_manager(patient: Patient) -> list[Finding]:
@@ -116,13 +120,7 @@ async def embedder(patient: Patient) -> list[Finding]:
 
 async def agents(patient: Patient) -> list[Finding]:
     """Does every agent run, unfrozen, and serve?"""
-    client = Redis(patient.settings)
-    try:
-        view = await Registry(client).view()
-    except NexusError:
-        view = None
-    finally:
-        await client.aclose()
+    view = await _registry(patient)
     found = []
     for name in patient.place.agents:
         record = view.agent(name) if view else None
@@ -134,8 +132,25 @@ async def agents(patient: Patient) -> list[Finding]:
         elif record:
             found.append(await _serves(patient, name, f"{record.host}:{record.port}"))
         else:
-            found.append(Finding(name, "bad", f"{name} runs, but has not joined the cluster", patient.logs(name)))
+            said = "but has not joined the cluster" if view else "but Redis does not say whether it has joined"
+            found.append(Finding(name, "bad", f"{name} runs, {said}", patient.logs(name)))
     return found
+
+
+async def _registry(patient: Patient) -> ClusterView | None:
+    """Return who is in the cluster, asked for a while: a busy machine misses the call's 0.3 s. None: nobody says."""
+    if patient.why_dead("redis"):
+        return None
+    client, until = Redis(patient.settings), monotonic() + _PATIENCE_S
+    try:
+        while True:
+            with suppress(NexusError):
+                return await Registry(client).view()
+            if monotonic() > until:
+                return None
+            await asyncio.sleep(_PAUSE_S)
+    finally:
+        await client.aclose()
 
 
 async def _serves(patient: Patient, name: str, address: str) -> Finding:
@@ -202,15 +217,9 @@ def first_port() -> Finding:
 
 async def clock(patient: Patient) -> list[Finding]:
     """Do heartbeats come in time, and does Redis' clock, which counts them, agree with this one?"""
-    if patient.why_dead("redis"):
+    view = await _registry(patient)
+    if view is None:
         return []
-    client = Redis(patient.settings)
-    try:
-        view = await Registry(client).view()
-    except NexusError:
-        return []
-    finally:
-        await client.aclose()
     # A frozen agent is a culprit of its own, no sign of a slow clock.
     frozen = {it.name for it in patient.services.values() if it.state == "frozen"}
     going = [it for it in view.agents if it.boot_alive and it.id not in frozen]
