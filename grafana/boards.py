@@ -1,10 +1,7 @@
 """What each dashboard shows: five numbers, then graphs. Prometheus' names are those of `appliance/core/metrics.py`."""
 
-from grafana.panels import RATE, Json, bars, dashboard, graph, name_of, number, quantiles
-
-
-def _rate(metric: str, by: str = "") -> str:
-    return f"sum{by and f' by ({by}) '}(rate({metric}{RATE}))"
+from grafana.kept import MEMORIES, STORES
+from grafana.panels import RATE, Json, bars, dashboard, graph, name_of, number, quantiles, rate
 
 
 def _share(part: str, whole: str) -> str:
@@ -64,7 +61,7 @@ CLUSTER = dashboard(
         ),
         graph(
             "Writes refused",
-            {"{{agent}}": _rate("nexus_stale_writes_refused_total", "agent")},
+            {"{{agent}}": rate("nexus_stale_writes_refused_total", "agent")},
             "ops",
             "Of overtaken attempts: the fence at work.",
         ),
@@ -87,32 +84,32 @@ TASKS = dashboard(
         number("Oldest waiting", "max(nexus_tasks_oldest_seconds)", "s", bad_above=120),
         number("Dead letters", "sum(nexus_tasks_dead)", bad_above=1),
         number("Nobody can do", "sum(nexus_tasks_unservable)", bad_above=1),
-        number("Ended per minute", f"60 * {_rate('nexus_turns_total')}"),
+        number("Ended per minute", f"60 * {rate('nexus_turns_total')}"),
     ],
     [
         graph(
             "Accepted",
-            {"{{route}}": _rate("nexus_turns_accepted_total", "route")},
+            {"{{route}}": rate("nexus_turns_accepted_total", "route")},
             "ops",
             "direct: run where they were accepted; distributed: by whoever has room; waiting: for the turn before.",
         ),
-        graph("Ended", {"{{state}}": _rate("nexus_turns_total", "state")}, "ops"),
-        graph("Share of each agent", {"{{agent}}": _rate("nexus_turns_total", "agent")}, "ops", stacked=True),
+        graph("Ended", {"{{state}}": rate("nexus_turns_total", "state")}, "ops"),
+        graph("Share of each agent", {"{{agent}}": rate("nexus_turns_total", "agent")}, "ops", stacked=True),
         graph("Wait", quantiles("nexus_turn_wait_seconds"), "s", "From the moment a turn could run to its claim."),
         graph("Run time", quantiles("nexus_turn_seconds"), "s", "From claim to commit."),
         graph(
             "Taken over",
-            {"{{agent}}": _rate("nexus_attempts_restarted_total", "agent")},
+            {"{{agent}}": rate("nexus_attempts_restarted_total", "agent")},
             "ops",
             "Turns of dead or silent agents that another one went on with.",
         ),
         graph(
             "Tasks published",
-            {"{{kind}}": _rate("nexus_tasks_published_total", "kind")},
+            {"{{kind}}": rate("nexus_tasks_published_total", "kind")},
             "ops",
             "What turns hand to other agents, sub-agents among it.",
         ),
-        graph("Tasks ended", {"{{kind}} {{state}}": _rate("nexus_tasks_ended_total", "kind, state")}, "ops"),
+        graph("Tasks ended", {"{{kind}} {{state}}": rate("nexus_tasks_ended_total", "kind, state")}, "ops"),
         graph(
             "Reminders and jobs: late by",
             quantiles("nexus_schedule_lateness_seconds"),
@@ -121,14 +118,14 @@ TASKS = dashboard(
         ),
         graph(
             "Reminders and jobs",
-            {"{{outcome}}": _rate("nexus_schedules_fired_total", "outcome")},
+            {"{{outcome}}": rate("nexus_schedules_fired_total", "outcome")},
             "ops",
             "skipped: runs that were missed and wanted no late one.",
         ),
-        graph("Calls of tools", {"{{tool}} {{state}}": _rate("nexus_tool_calls_total", "tool, state")}, "ops"),
+        graph("Calls of tools", {"{{tool}} {{state}}": rate("nexus_tool_calls_total", "tool, state")}, "ops"),
         graph(
             "What was said before",
-            {"{{source}}": _rate("nexus_session_sources_total", "source")},
+            {"{{source}}": rate("nexus_session_sources_total", "source")},
             "ops",
             "Where turns read it. redis: the session; rows: PostgreSQL, when the session expired or was lost.",
         ),
@@ -145,45 +142,45 @@ MODELS = dashboard(
     "Models",
     "Calls of language models.",
     [
-        number("Calls per minute", f"60 * {_rate(_CALLS)}"),
-        number("Errors", _share(_WRONG, _rate(_CALLS)), "percentunit", bad_above=0.05),
-        number("Fallbacks", _share(_rate("nexus_model_fallbacks_total"), _rate(_CALLS)), "percentunit"),
+        number("Calls per minute", f"60 * {rate(_CALLS)}"),
+        number("Errors", _share(_WRONG, rate(_CALLS)), "percentunit", bad_above=0.05),
+        number("Fallbacks", _share(rate("nexus_model_fallbacks_total"), rate(_CALLS)), "percentunit"),
         number("Tokens per second", f'sum(rate(nexus_model_tokens_total{{kind="output"}}{RATE}))'),
         number("Paused", "sum(nexus_model_paused)", help="Agents times models left alone after failures.", bad_above=1),
     ],
     [
-        graph("Calls by model", {"{{model}}": _rate(_CALLS, "model")}, "ops"),
+        graph("Calls by model", {"{{model}}": rate(_CALLS, "model")}, "ops"),
         graph(
             "Calls by outcome",
-            {"{{outcome}}": _rate(_CALLS, "outcome")},
+            {"{{outcome}}": rate(_CALLS, "outcome")},
             "ops",
             "done; failed: said nothing; broke: in the middle; stopped: by its user or by a takeover.",
         ),
         graph("Time to first token", quantiles("nexus_time_to_first_token_seconds"), "s"),
-        graph("Tokens by model", {"{{model}} {{kind}}": _rate("nexus_model_tokens_total", "model, kind")}, "ops"),
-        graph("Fallbacks", {"{{model}}": _rate("nexus_model_fallbacks_total", "model")}, "ops"),
+        graph("Tokens by model", {"{{model}} {{kind}}": rate("nexus_model_tokens_total", "model, kind")}, "ops"),
+        graph("Fallbacks", {"{{model}}": rate("nexus_model_fallbacks_total", "model")}, "ops"),
         graph(
             "Circuit open", {"{{agent}} {{model}}": "nexus_model_paused"}, help="1: left alone until its next probe."
         ),
         graph("Embedder", {"up": "max(nexus_embedder_up)"}, help="1: it answers. 0: memories are found by words only."),
         graph(
             "Requests to the embedder",
-            {"{{outcome}}": _rate("nexus_embedding_requests_total", "outcome")},
+            {"{{outcome}}": rate("nexus_embedding_requests_total", "outcome")},
             "ops",
             "failed: no usable answer; refused: its settings are wrong.",
         ),
         graph(
             "Time of a request to the embedder",
-            {"mean": _share(_rate("nexus_embedding_seconds_sum"), _rate("nexus_embedding_seconds_count"))},
+            {"mean": _share(rate("nexus_embedding_seconds_sum"), rate("nexus_embedding_seconds_count"))},
             "s",
         ),
         graph(
             "Vectors known already",
-            {"{{outcome}}": _rate("nexus_embedding_cache_total", "outcome")},
+            {"{{outcome}}": rate("nexus_embedding_cache_total", "outcome")},
             "ops",
             "hit: the same text was asked for before.",
         ),
-        graph("Chunks relayed", {"{{agent}}": _rate("nexus_tokens_streamed_total", "agent")}, "ops"),
+        graph("Chunks relayed", {"{{agent}}": rate("nexus_tokens_streamed_total", "agent")}, "ops"),
     ],
 )
 
@@ -195,19 +192,19 @@ GATEWAY = dashboard(
     "What people get from nginx, and what the programs behind it answer.",
     [
         number("nginx", "sum(nexus_gateway_up)", help="1: it answers.", bad_below=1),
-        number("Requests per second", _rate(_REQUESTS), "reqps"),
-        number("Errors (5xx)", _share(_ERRORS, _rate(_REQUESTS)), "percentunit", bad_above=0.05),
+        number("Requests per second", rate(_REQUESTS), "reqps"),
+        number("Errors (5xx)", _share(_ERRORS, rate(_REQUESTS)), "percentunit", bad_above=0.05),
         number("Answers begin (p95)", quantiles("nexus_gateway_response_seconds")["p95"], "s", bad_above=3),
         number("Connections", "sum(nexus_gateway_connections)"),
     ],
     [
-        graph("Requests by status", {"{{status}}": _rate(_REQUESTS, "status")}, "reqps", stacked=True),
+        graph("Requests by status", {"{{status}}": rate(_REQUESTS, "status")}, "reqps", stacked=True),
         graph("Until an answer begins", quantiles("nexus_gateway_response_seconds"), "s"),
         graph(
             "Agents asked",
             {
-                "{{outcome}}": _rate("nexus_gateway_upstream_tries_total", "outcome"),
-                "asked again": _rate("nexus_gateway_retries_total"),
+                "{{outcome}}": rate("nexus_gateway_upstream_tries_total", "outcome"),
+                "asked again": rate("nexus_gateway_retries_total"),
             },
             "reqps",
             "error: no answer, or a 5xx. Asked again: another agent was asked for the same request.",
@@ -221,124 +218,21 @@ GATEWAY = dashboard(
         graph("Connections", {"clients": "nexus_gateway_connections", "agents listed": "nexus_gateway_agents"}),
         graph(
             "Behind the gateway, by status",
-            {"{{job}} {{status}}": _rate("nexus_http_request_seconds_count", "job, status")},
+            {"{{job}} {{status}}": rate("nexus_http_request_seconds_count", "job, status")},
             "reqps",
         ),
         graph(
             "Behind the gateway, by route",
-            {"{{job}} {{method}} {{route}}": _rate("nexus_http_request_seconds_count", "job, method, route")},
+            {"{{job}} {{method}} {{route}}": rate("nexus_http_request_seconds_count", "job, method, route")},
             "reqps",
         ),
         graph(
             "Mean time by route",
             {
-                "{{job}} {{route}}": f"{_rate('nexus_http_request_seconds_sum', 'job, route')} / "
-                f"({_rate('nexus_http_request_seconds_count', 'job, route')} > 0)"
+                "{{job}} {{route}}": f"{rate('nexus_http_request_seconds_sum', 'job, route')} / "
+                f"({rate('nexus_http_request_seconds_count', 'job, route')} > 0)"
             },
             "s",
-        ),
-    ],
-)
-
-_CALLED = _rate("nexus_redis_commands_total", "command")
-_SLOW = f"topk(10, {_rate('nexus_redis_command_seconds_total', 'command')} / ({_CALLED} > 0))"
-_HITS = 'nexus_redis_lookups_total{outcome="hit"}'
-STORES = dashboard(
-    "stores",
-    "Stores",
-    "Redis and PostgreSQL.",
-    [
-        number("Redis", "sum(nexus_redis_up)", help="1: it answers.", bad_below=1),
-        number("Redis p99", "nexus_redis_latency_ms", "ms", "As the programs wait for it.", bad_above=10),
-        number("Redis memory", "sum(nexus_redis_memory_bytes)", "bytes"),
-        number("PostgreSQL", "sum(nexus_postgresql_up)", help="1: it answers.", bad_below=1),
-        number("Size of the database", "sum(nexus_postgresql_size_bytes)", "bytes"),
-    ],
-    [
-        graph(
-            "Redis: waited for",
-            quantiles("nexus_redis_latency_seconds", "call"),
-            "s",
-            "control: beats, leases, votes; data: work.",
-        ),
-        graph(
-            "Redis: memory",
-            {"used": "nexus_redis_memory_bytes", "most (0: no limit)": "nexus_redis_memory_max_bytes"},
-            "bytes",
-        ),
-        graph("Redis: commands", {"{{command}}": f"topk(10, {_rate('nexus_redis_commands_total', 'command')})"}, "ops"),
-        graph("Redis: time per command", {"{{command}}": _SLOW}, "s"),
-        graph(
-            "Redis: keys found",
-            {"share": f"sum(rate({_HITS}{RATE})) / ({_rate('nexus_redis_lookups_total')} > 0)"},
-            "percentunit",
-        ),
-        graph("Redis: keys", {"keys": "nexus_redis_keys"}),
-        graph(
-            "Redis: keys gone", {"{{why}}": _rate("nexus_redis_keys_gone_total", "why")}, "ops", "Evicted must stay 0."
-        ),
-        graph(
-            "Redis: clients",
-            {"{{state}}": "nexus_redis_clients", "refused": _rate("nexus_redis_rejected_connections_total")},
-        ),
-        graph("Redis: network", {"{{direction}}": _rate("nexus_redis_network_bytes_total", "direction")}, "Bps"),
-        graph("Redis: writes to disk", {"append-only file": "nexus_redis_persists"}, help="0: it cannot."),
-        graph("Redis: uptime", "nexus_redis_uptime_seconds", "s"),
-        graph(
-            "PostgreSQL: connections",
-            {"{{state}}": "nexus_postgresql_connections", "most": "nexus_postgresql_connections_max"},
-        ),
-        graph(
-            "PostgreSQL: transactions", {"{{outcome}}": _rate("nexus_postgresql_transactions_total", "outcome")}, "ops"
-        ),
-        graph("PostgreSQL: locks", {"{{state}}": "nexus_postgresql_locks"}),
-        graph("PostgreSQL: deadlocks", {"broken": "increase(nexus_postgresql_deadlocks_total[5m])"}),
-        graph("PostgreSQL: blocks", {"from {{from}}": _rate("nexus_postgresql_blocks_total", "from")}, "ops"),
-        graph("PostgreSQL: size", "nexus_postgresql_size_bytes", "bytes"),
-    ],
-)
-
-MEMORIES = dashboard(
-    "memories",
-    "Memories",
-    "What is known of people: rows, the index made of them, and how they are searched.",
-    [
-        number("Memories", "sum(nexus_memory_items)", help="That hold; closed ones are not in it."),
-        number("Not indexed yet", "sum(nexus_memory_unindexed)", bad_above=1000),
-        number("Drift", "abs(sum(nexus_memory_index_drift))", help="Rows minus documents; 0 at rest.", bad_above=1),
-        number("Search p95", quantiles("nexus_memory_search_seconds")["p95"], "s", bad_above=0.5),
-        number("Searches per minute", f"60 * {_rate('nexus_memory_search_seconds_count')}"),
-    ],
-    [
-        graph("Search time", quantiles("nexus_memory_search_seconds"), "s", "With the embedding of the question."),
-        graph(
-            "Searches",
-            {"{{how}}": _rate("nexus_memory_search_seconds_count", "how")},
-            "ops",
-            "words: without an embedder; rows: in PostgreSQL, without an index or without Redis.",
-        ),
-        graph(
-            "What turns are told",
-            {"{{outcome}}": _rate("nexus_memory_recalls_total", "outcome")},
-            "ops",
-            "away: nothing was found out within CLUSTER_MEMORY_RECALL_WITHIN, and the answer says so.",
-        ),
-        graph(
-            "Kept and closed",
-            {"{{how}}": _rate("nexus_memories_kept_total", "how")},
-            "ops",
-            "same: known, another source; refused: erased, overtaken or no text. The last three: what new ones closed.",
-        ),
-        graph(
-            "Conversations wait to be read",
-            {"longest": "max(nexus_memory_promotion_lag)"},
-            "s",
-            "Since the oldest had rested for CLUSTER_MEMORY_PROMOTION_DELAY; what was said in it is no memory yet.",
-        ),
-        graph("Memories", {"hold": "nexus_memory_items"}),
-        graph(
-            "Index",
-            {"changes not indexed yet": "nexus_memory_unindexed", "rows minus documents": "nexus_memory_index_drift"},
         ),
     ],
 )

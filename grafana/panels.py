@@ -69,6 +69,11 @@ def bars(title: str, ask: str, label: str, unit: str = "short", help: str = "") 
     return Panel("bargauge", title, {f"{{{{{label}}}}}": ask}, unit, help, options)
 
 
+def rate(metric: str, by: str = "") -> str:
+    """Return the sum of a counter's rates, by labels if some are named."""
+    return f"sum{by and f' by ({by}) '}(rate({metric}{RATE}))"
+
+
 def quantiles(metric: str, by: str = "") -> dict[str, str]:
     """Ask for p50, p95 and p99 of a histogram."""
     rate = f"sum by (le{by and ', '}{by}) (rate({metric}_bucket{RATE}))"

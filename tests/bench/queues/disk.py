@@ -27,6 +27,7 @@ async def flushes_ms(folder: Path, per_s: float, count: int) -> list[float]:
         await asyncio.to_thread(os.fsync, file.fileno())
         began, found = time.perf_counter(), []
         for number in range(count):
+            # The pace, as of an open load: nothing is waited for.
             await asyncio.sleep(max(0.0, began + number / per_s - time.perf_counter()))
             found.append(await asyncio.to_thread(_flush, file.fileno(), number))
     return found
