@@ -177,11 +177,14 @@ async def test_a_keeper_makes_what_is_wished_and_drops_what_is_wished_away(clust
     async def listed() -> bool:
         return name in await data.execute_command("FT._LIST")
 
+    async def wished_and_listed() -> bool:
+        await data.hset(wanted, "probe-4", "4")  # again and again: a primary wishes away what is not its model's
+        return await listed()
+
     async def not_listed() -> bool:
         return not await listed()
 
-    await data.hset(wanted, "probe-4", "4")
-    await wait_until(listed, of="an index that was wished")
+    await wait_until(wished_and_listed, of="an index that was wished")
     await data.hset(wanted, "probe-4", "0")
     await wait_until(not_listed, of="an index that was wished away")
     await data.hdel(wanted, "probe-4")

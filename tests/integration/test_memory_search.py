@@ -10,6 +10,7 @@ from appliance.core.memory.items import Closing
 from appliance.core.memory.search import BY_WORDS, OTHER_MODEL, WITHOUT_INDEX, WITHOUT_REDIS
 from tests.indexes import Library, Meaning
 from tests.stores import Stores
+from tests.waiting import wait_until
 
 
 async def test_meaning_and_words_are_found_at_once(library: Library) -> None:
@@ -44,6 +45,20 @@ async def test_words_of_any_language_are_found_without_an_embedder(library: Libr
     found = await library.search.search(library.people.ada, query)
     assert [it.memory.text for it in found.hits][:1] == [text]
     assert (found.note, found.hits[0].distance) == (BY_WORDS, None)
+
+
+async def test_all_words_count_and_those_most_that_few_memories_have(library: Library) -> None:
+    """Documents are written twice here, without and with a vector: until Redis has forgotten the first, `i` wins."""
+    berlin = "I live in Berlin and go to work by bicycle"
+    await library.say(berlin, "I swim", "I drink espresso", "I run", "My dog is called Rex", "They work")
+    await library.settle()
+    library.meaning.away = True
+    assert await library.found("espresso bicycle swim berlin", limit=1) == [berlin], "it has two of four"
+
+    async def rare_words_win() -> bool:
+        return (await library.found("i berlin"))[0] == berlin
+
+    await wait_until(rare_words_win, of="an order that heeds only what is there")
 
 
 @pytest.mark.parametrize("query", ["", "   ", "🍕", "???", "a" * 5000, "@user_id:{*}", "*", "=>[KNN 3 @embedding $v]"])

@@ -19,8 +19,8 @@ from tests.stores import Stores
 from tests.waiting import wait_until
 
 PLAN = """/multi Which store shall we take?
-- facts = researcher: Collect facts [[tokens=30 delay=20ms word=fact]]
-- needs = researcher: Collect needs [[tokens=30 delay=20ms word=need]]
+- facts = researcher: Collect facts [[tokens=30 delay=100ms word=fact]]
+- needs = researcher: Collect needs [[tokens=30 delay=100ms word=need]]
 - critic = reviewer (after facts, needs): Compare them [[tokens=5 word=flaw]]"""
 
 
