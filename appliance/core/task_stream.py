@@ -39,9 +39,11 @@ class TaskStream:
         """What its reader can: directed work for others is never read."""
         keys = redis.keys
         self._streams = [keys.tasks(priority) for priority in PRIORITIES]
-        self._needs, self._queued, self._wake = keys.tasks_needs, keys.tasks_queued, keys.tasks_wake
+        self._needs, self._queued, self._channel = keys.tasks_needs, keys.tasks_queued, keys.channel("task")
         self._passed = [0.0] * len(PRIORITIES)
         """What was read of each class divided by its share: whose is least is next (stride scheduling)."""
+        self.left = False
+        """Whether the last fetch left something unread: in its own stream, or in another one."""
 
     async def generation(self) -> str:
         """Return the generation of Redis that is in force.
@@ -61,10 +63,10 @@ class TaskStream:
         Raises:
             StoreAway, NoGeneration: nobody was told; the sweep tells them.
         """
-        args: list[str | int | float | bytes] = [self._redis.keys.generation, generation]
+        args: list[str | int | float | bytes] = [self._redis.keys.generation, generation, self._channel]
         for task, place in tasks:
             args += [_RANKS.get(place) or _directed(place), task]
-        keys = [*self._streams, self._queued, self._wake, self._needs]
+        keys = [*self._streams, self._queued, self._needs]
         return int(await self._redis.call("enqueue", keys, args))
 
     async def fetch(self, consumer: str, count: int, *, left_behind: bool = False) -> list[Entry]:
@@ -78,7 +80,8 @@ class TaskStream:
         idle_ms = IDLE_MS if left_behind else 0
         args: list[str | int | float | bytes] = [consumer, count, idle_ms, *self._passed, *self.capabilities]
         found = await self._redis.call("fetch", [*self._streams, self._needs], args)
-        entries = list(_entries(found[1:]))
+        entries = list(_entries(found[2:]))
+        self.left = bool(entries) and (len(entries) >= count or bool(int(found[1])))
         if entries and (share := int(found[0])):
             self._count(entries[0].rank - 1, len(entries) / share)
         return entries

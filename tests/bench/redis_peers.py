@@ -32,9 +32,9 @@ class Processes:
         self.folder = Path(tempfile.mkdtemp(prefix="nexus-peer-"))
         self._running: dict[int, tuple[Program, Any]] = {}
 
-    async def start(self, name: str, *argv: str, port: int) -> int:
+    async def start(self, name: str, *argv: str, port: int, **env: str) -> int:
         """Start a program, wait until `port` accepts, and return its pid."""
-        env = {"PYTHONPATH": str(ROOT)}
+        env |= {"PYTHONPATH": str(ROOT)}
         program = Program(name=name, argv=argv, cwd=self.folder, check=accepts(port), env=env)
         process = start(program, self.folder / f"{name}.log")
         self._running[process.pid] = program, process

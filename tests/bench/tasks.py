@@ -6,10 +6,11 @@ Throughput is from the first publication until all results are at the client; la
 in an open load until its result is at the client. Every queue runs alone, one after the other, with a Redis of its own;
 those of the peers persist nothing, their usual setting, while Nexus commits each task to PostgreSQL with fsync.
 
-A commit waits for the disk, and a disk may stall. Three figures tell whose time a latency of Nexus is: `disk_ms`, what
-a flush of 8 KB takes right afterwards, as often, at the same pace, in the folder of the stores; `latency_ms_in_memory`
-of a second Nexus, measured alike, fsync on, its stores in /dev/shm (left out where that has less than 1 GB free); and
-`latency_ms` of raw, an entry of a Redis stream that a second process answers with nothing in between.
+A commit waits for the disk, and a disk may stall. Four figures tell whose time a latency of Nexus is: `latency_ms` of
+raw, an entry of a Redis stream that a second process answers with nothing in between; `raw_durable_ms`, the same with
+two commits to Nexus's own PostgreSQL, right after Nexus was measured; `disk_ms`, what a flush of 8 KB takes then, as
+often, at the same pace, in the folder of the stores; and `latency_ms_in_memory` of a second Nexus, measured alike,
+fsync on, its stores in /dev/shm (left out where that has less than 1 GB free).
 
 Each peer has the settings its documentation offers for speed; its module in `queues/` says which and why. In short:
 arq `max_jobs=100, poll_delay=0.01`; taskiq Redis streams, `--max-async-tasks 1000 --max-prefetch 1000`; celery
@@ -109,6 +110,8 @@ async def of_nexus(size: Size) -> dict[str, Any]:
     """Measure Nexus: without and with a backlog, its disk, and its latency without the disk."""
     async with Nexus.running() as nexus:
         figures = {"durability": await nexus.durability(), **await measured(nexus, size)}
+        durable = await raw_latencies_ms(PER_S, size.arrivals(), size.seconds + PATIENCE_S, nexus.postgres())
+        figures["raw_durable_ms"] = shares(durable, 1)
         figures["disk_ms"] = await disk_ms(nexus, size)
         backlog = await with_backlog(nexus, size)
         backlog["cost"] = round(figures["per_s"]["median"] / backlog["per_s"], 2)

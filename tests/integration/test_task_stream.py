@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from itertools import cycle
 from uuid import uuid4
 
 import pytest
 
+from appliance.core import event_bus
 from appliance.core.errors import NoGeneration
 from appliance.core.records import PRIORITIES
 from appliance.core.redis import Redis, new_generation
@@ -236,3 +238,24 @@ async def test_streams_of_needs_are_removed_once_nobody_waits_with_them(streams:
     assert await data.exists(keys.tasks("normal:gpu"), keys.tasks("normal:web")) == 1
     await streams.tell("c", needs="gpu")
     assert await streams.read_with("gpu") == ["c"]
+
+
+async def test_a_reader_learns_whether_it_left_something(streams: Streams) -> None:
+    async def left(count: int) -> tuple[list[str], bool]:
+        return await streams.read(count), streams.stream.left
+
+    await streams.tell("a", "b", "c")
+    await streams.tell("d", priority="low")
+    assert await left(2) == (["a", "b"], True), "in its own stream"
+    assert await left(9) == (["d"], True), "in another one"
+    assert await left(9) == (["c"], True), "d is read, but not dropped, and may be left behind"
+    assert await left(9) == ([], False)
+
+
+async def test_who_tells_of_something_says_so_to_all_that_listen(streams: Streams) -> None:
+    async with aclosing(event_bus.listen(streams.redis, "task")) as hints:  # type: ignore[type-var]
+        assert (await anext(hints))["type"] == event_bus.LISTENING
+        await streams.tell("a")
+        await streams.tell("a")
+        await streams.redis.data.publish(streams.redis.keys.channel("task"), '{"type": "last"}')
+        assert [(await anext(hints))["type"] for _ in range(2)] == ["waiting", "last"], "of what is new, once"

@@ -51,10 +51,13 @@ def test_figures_are_left_as_they_were() -> None:
 
 def test_whose_time_a_latency_is_stands_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     disk, in_memory = {"p50": 0.38, "p99": 65.0, "max": 450.1}, {"p50": 7.2, "p99": 10.9}
-    said = printed(capsys, nexus=nexus(disk_ms=disk, latency_ms_in_memory=in_memory), raw=RAW)
-    assert said[-4:] == [
+    durable = {"p50": 4.0, "p99": 220.0}
+    said = printed(capsys, nexus=nexus(raw_durable_ms=durable, disk_ms=disk, latency_ms_in_memory=in_memory), raw=RAW)
+    assert said[-6:] == [
         "raw latency: p50 1.25 ms, p99 2.0 ms",
         "nexus / raw latency: p50 6.4, p99 55.0",
+        "raw latency with two commits: p50 4.0 ms, p99 220.0 ms",
+        "nexus / raw latency with two commits: p50 2.0, p99 0.5",
         "its disk: a flush takes p50 0.38 ms, p99 65.0 ms, max 450.1 ms",
         "its stores in memory: p50 7.2 ms, p99 10.9 ms, what the code itself takes when the disk does not stall",
     ]

@@ -29,6 +29,7 @@ Who may not take anything now looks often, too: whether it may again."""
 FLAGS_S, IDLE_FLAGS_S = 1.0, 5.0
 """Between looks at what the ledger says we run; seldom while nothing runs here."""
 LET_GO_WITHIN_S = 0.5
+DROP_AFTER_S = 0.01
 FEW = 8
 """With more results in a hint than this, reading their rows together costs less."""
 _STORE_RETRY_S = 0.25
@@ -108,10 +109,11 @@ class Worker:
         return not self._closed and not self._isolation.closed and self._may_work()
 
     async def _take(self, free: int) -> bool:
-        """Claim the rows of up to `free` entries; False when there was nothing to read, or all have to wait."""
+        """Claim the rows of up to `free` entries; False when nothing is left to be read, or all have to wait."""
         if not self._declared:  # a standby, which takes nothing, says nothing
             self._declared = await self._batches.declare(self._boot, self._stream.capabilities)
-        entries = self._postponed[:free] or await self._fetch(free)
+        postponed = self._postponed[:free]
+        entries = postponed or await self._fetch(free)
         if not entries:
             return False
         claimed = await self._batches.claim(self._boot, [entry.task for entry in entries])
@@ -119,10 +121,11 @@ class Worker:
         # What has to wait keeps its entry: after a second whoever is free reads it again, and we try as soon as we may.
         self._postponed = [entry for entry in entries if entry.task in claimed.postponed]
         self._read += [entry for entry in entries if entry.task not in claimed.postponed]
-        self._to_drop.set()
         for task in claimed.tasks:
             self._attempts.start(task)
-        return len(self._postponed) < len(entries)
+        # What was claimed goes first, and who waits for it does not wait for this.
+        asyncio.get_running_loop().call_later(DROP_AFTER_S, self._to_drop.set)
+        return len(self._postponed) < len(entries) and (bool(postponed) or self._stream.left)
 
     async def _fetch(self, free: int) -> list[Entry]:
         behind = monotonic() - self._looked_behind > POLL_S

@@ -1,12 +1,12 @@
 -- fetch(high, normal, low, needs; consumer, count, idle_ms, passed_high, passed_normal, passed_low, capability, ...)
---   -> {share, place, entry, task, place, entry, task, ...} of one stream; {} when nothing waits
+--   -> {share, others, place, entry, task, place, entry, task, ...} of one stream; {} when nothing waits
 -- One stream a read, since COUNT counts per stream (PROTOCOLS 7.5). Of those that have something the one is read whose
 -- turn it is: the reader has `passed` the least of it, entries read divided by the share, 6 : 3 : 1. A stream whose head
 -- has waited for 30 s counts one class up; `share` is what counted. The larger a batch, the longer the others are next.
 -- A class has a stream of its own, and one for each set of needs that this reader's capabilities contain: of these the
 -- one whose head is older.
 -- Entries that somebody read and did not drop within `idle_ms` come first, outside of all shares (`share` is 0): its
--- reply was lost, or PostgreSQL was away.
+-- reply was lost, or PostgreSQL was away. `others` says whether another stream, too, had something to be read.
 local TASK_GROUP, AGED_MS, SHARES = 'agents', 30000, {6, 3, 1}
 
 local function read_tasks(stream, consumer, count)
@@ -23,8 +23,8 @@ local function left_behind(stream, consumer, idle_ms, count)
   return reply.err and {} or reply[2]
 end
 
-local function flat(share, place, entries)
-  local reply = {share}
+local function flat(share, others, place, entries)
+  local reply = {share, others and 1 or 0}
   for _, entry in ipairs(entries) do
     if entry and entry[2] then
       reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = place, entry[1], entry[2][2]
@@ -55,7 +55,7 @@ redis.register_function('fetch', function(keys, args)
     if head then
       if tonumber(args[3]) > 0 then
         local entries = left_behind(stream, args[1], args[3], args[2])
-        if #entries > 0 then return flat(0, place, entries) end
+        if #entries > 0 then return flat(0, true, place, entries) end
       end
       local since = tonumber(string.match(head[1], '^(%d+)-'))
       local share = SHARES[now - since > AGED_MS and math.max(1, class - 1) or class]
@@ -70,7 +70,7 @@ redis.register_function('fetch', function(keys, args)
   end)
   for _, it in ipairs(waiting) do
     local entries = read_tasks(stream_of(keys, it[1]), args[1], args[2])
-    if #entries > 0 then return flat(it[2], it[1], entries) end
+    if #entries > 0 then return flat(it[2], #waiting > 1, it[1], entries) end
   end
   return {}
 end)

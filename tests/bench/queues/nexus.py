@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from psycopg.conninfo import make_conninfo
+
 from appliance.core.records import TaskState, User
 from appliance.core.task_batches import Wanted
 from tests.bench.queues.client import arriving, timed_burst
@@ -89,6 +91,11 @@ class Nexus:
         assert row is not None
         found: Any = await self._made.redis.data.config_get("append*")
         return {**row, "appendonly": found["appendonly"], "appendfsync": found["appendfsync"]}
+
+    def postgres(self) -> str:
+        """Return how its PostgreSQL is reached."""
+        settings = self._made.cluster.settings
+        return make_conninfo(settings.postgres_url, password=settings.postgres_password.get_secret_value())
 
     async def put_up_backlog(self, count: int) -> int:
         """Queue so many tasks of somebody else while the runner stands still; return how many wait then."""

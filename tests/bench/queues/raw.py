@@ -4,10 +4,14 @@
 
 Latency needs a second process: a worker (the command above) that answers each entry with an RPUSH to the list that the
 entry names, where the client waits with BLPOP. It is what a task takes that is a message and its answer, and no more.
+
+The same with two commits is what a task takes at least whose result is in PostgreSQL: its row before the message is
+sent, its result before the answer is. Nothing is claimed, fenced or shared out, and nobody else may run it.
 """
 
 import asyncio
 import itertools
+import os
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -18,6 +22,7 @@ import uvloop
 
 from appliance.embedded.programs import free_port
 from tests.bench.queues.client import NOTHING, arriving, check
+from tests.bench.queues.rows import Rows
 from tests.bench.queues.usage import Usage
 from tests.bench.redis_peers import Processes
 
@@ -25,6 +30,8 @@ BATCH, STREAM, GROUP = 500, "raw", "agents"
 COMMANDS_A_TASK = 3
 """XADD, XACK and XDEL; one XREADGROUP brings a whole batch."""
 WARM_UP = 200
+KEPT = "QUEUE_POSTGRES"
+"""What the worker learns from its environment: how PostgreSQL is reached; empty: nothing is kept."""
 
 
 async def raw_limit(count: int, rounds: int) -> dict[str, Any]:
@@ -43,16 +50,24 @@ async def raw_limit(count: int, rounds: int) -> dict[str, Any]:
     }
 
 
-async def raw_latencies_ms(per_s: float, count: int, within_s: float) -> list[float]:
-    """Let so many entries arrive evenly; return how long each took until its result was at the client."""
+async def raw_latencies_ms(per_s: float, count: int, within_s: float, kept: str = "") -> list[float]:
+    """Let so many entries arrive evenly; return how long each took until its result was at the client.
+
+    `kept` is how PostgreSQL is reached; with it a row is committed before the entry is sent, its result before the
+    answer is.
+    """
     async with AsyncExitStack() as stack, asyncio.timeout(within_s):
         processes, port = _processes(stack), free_port()
         _, client = await _redis(stack, processes, port)
-        await processes.start("worker", sys.executable, "-m", "tests.bench.queues.raw", str(port), port=port)
+        rows = await stack.enter_async_context(Rows.at(kept))
+        await rows.make()
+        worker = [sys.executable, "-m", "tests.bench.queues.raw", str(port)]
+        await processes.start("worker", *worker, port=port, **{KEPT: kept})
         numbers = itertools.count()
 
         async def one() -> None:
             answer = f"answer:{next(numbers)}"
+            await rows.accept(answer)
             await client.xadd(STREAM, {"to": answer})
             _, result = await client.blpop([answer])
             check([int(result)])
@@ -80,14 +95,20 @@ async def _redis(stack: AsyncExitStack, processes: Processes, port: int) -> tupl
 async def work(port: int) -> None:
     """Be the worker: end entries and answer them, all that came together in one round trip."""
     client: Any = aioredis.Redis(port=port, socket_timeout=None)  # it may wait for ever
-    while True:
-        [(_, entries)] = await client.xreadgroup(GROUP, "one", {STREAM: ">"}, count=BATCH, block=0)
-        async with client.pipeline(transaction=False) as pipe:
-            for id_, fields in entries:
-                pipe.xack(STREAM, GROUP, id_)
-                pipe.xdel(STREAM, id_)
-                pipe.rpush(fields[b"to"], NOTHING)
-            await pipe.execute()
+    async with Rows.at(os.environ.get(KEPT, "")) as rows:
+        while True:
+            [(_, entries)] = await client.xreadgroup(GROUP, "one", {STREAM: ">"}, count=BATCH, block=0)
+            await rows.end([fields[b"to"].decode() for _, fields in entries])
+            await _answer(client, entries)
+
+
+async def _answer(client: Any, entries: list[Any]) -> None:
+    async with client.pipeline(transaction=False) as pipe:
+        for id_, fields in entries:
+            pipe.xack(STREAM, GROUP, id_)
+            pipe.xdel(STREAM, id_)
+            pipe.rpush(fields[b"to"], NOTHING)
+        await pipe.execute()
 
 
 async def _round(client: Any, count: int) -> float:

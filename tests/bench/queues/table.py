@@ -99,6 +99,10 @@ def _of_latency(figures: dict[str, Any]) -> list[str]:
         said.append(f"raw latency: {_ms(raw)}")
     if ratios := figures["nexus_to_raw_latency"]:
         said.append("nexus / raw latency: " + ", ".join(f"{part} {ratio}" for part, ratio in ratios.items()))
+    if durable := nexus.get("raw_durable_ms"):
+        said.append(f"raw latency with two commits: {_ms(durable)}")
+        ratios = _latency_ratios(nexus["latency_ms"], durable)
+        said.append("nexus / raw latency with two commits: " + ", ".join(f"{it} {ratios[it]}" for it in ratios))
     if disk := nexus.get("disk_ms"):
         said.append(f"its disk: a flush takes {_ms(disk)}")
     if in_memory := nexus.get("latency_ms_in_memory"):
