@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.core.memory.items import Memory, Origin
-from appliance.core.memory.ranking import PINNED, fused, ranked, weight
+from appliance.core.memory.ranking import PINNED, foremost, fused, ranked, weight
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 IDS = [f"m{n}" for n in range(12)]
@@ -42,6 +42,13 @@ def test_all_that_was_found_is_there_once(near: list[str], told: list[str]) -> N
 @given(rankings, rankings)
 def test_neither_ranking_counts_more_than_the_other(near: list[str], told: list[str]) -> None:
     assert order(near, told) == order(told, near)
+
+
+@given(rankings, rankings, st.integers(0, 12))
+def test_the_foremost_leave_out_nothing_that_scores_more(near: list[str], told: list[str], count: int) -> None:
+    scores, chosen = fused(near, told), foremost(near, told, count)
+    assert len(chosen) == len(set(chosen)) == min(count, len(scores))
+    assert all(scores[it] >= max((scores[o] for o in scores.keys() - set(chosen)), default=0) for it in chosen)
 
 
 @given(rankings, rankings, st.randoms())

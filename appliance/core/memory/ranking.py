@@ -34,6 +34,12 @@ def fused(near: Sequence[str], told: Sequence[str]) -> dict[str, float]:
     return scores
 
 
+def foremost(near: Sequence[str], told: Sequence[str], count: int) -> list[str]:
+    """Return the first `count` ids of two rankings fused, the best first."""
+    scores = fused(near, told)
+    return sorted(scores, key=lambda it: -scores[it])[:count]
+
+
 def weight(memory: Memory, now: datetime) -> float:
     """Return what age, certainty and a pin make of a score: 0.56 to 1.5 times it."""
     days = max(0.0, (now - memory.valid_from).total_seconds() / 86_400)

@@ -14,7 +14,7 @@ from appliance.core.embeddings import Embedder
 from appliance.core.errors import EmbedderAway, EmbedderRefused, NoIndex, StoreAway
 from appliance.core.memory.index import MemoryIndex, Ranked, Whose
 from appliance.core.memory.items import TRUSTS, Kind, Memory, Trust
-from appliance.core.memory.ranking import Hit, ranked
+from appliance.core.memory.ranking import Hit, foremost, ranked
 from appliance.core.memory.schema import IndexName
 from appliance.core.memory.store import memory_of
 from appliance.core.memory.words import MAX_WORDS, words
@@ -27,7 +27,7 @@ log = logs.get("memory")
 KNOWN_S = 2.0
 """So long the name of the index that is searched is taken to be known."""
 DEEPER = 2
-"""Times as many are ranked as are wanted: weights move some up, and some are no longer there."""
+"""Times as many are ranked and read as are wanted: weights move some up, and some are no longer there."""
 BY_WORDS = "Searched by words only: the embedding server does not answer."
 OTHER_MODEL = "Searched by words only: the index is still that of another embedding model."
 WITHOUT_INDEX = "Searched word by word in PostgreSQL: there is no index of memories at the moment."
@@ -74,7 +74,8 @@ class MemorySearch:
             log.info("memories_searched_in_rows", why=str(error))
             hits, how = await self._in_rows(whose, said, limit), "rows"
         else:
-            hits = ranked(found.near, found.told, await self._living(whose, found), now=datetime.now(UTC), limit=limit)
+            ids = foremost([id_ for id_, _ in found.near], found.told, limit * DEEPER)
+            hits = ranked(found.near, found.told, await self._living(whose, ids), now=datetime.now(UTC), limit=limit)
         _SECONDS[how].observe(time.perf_counter() - began)
         return Found(hits, note)
 
@@ -113,8 +114,7 @@ class MemorySearch:
             return None, BY_WORDS
         return (vector, "") if dimensions(vector) == name.dims else (None, _unlike(vector, name))
 
-    async def _living(self, whose: Whose, found: Ranked) -> dict[str, Memory]:
-        ids = list({id_ for id_, _ in found.near} | set(found.told))
+    async def _living(self, whose: Whose, ids: list[str]) -> dict[str, Memory]:
         rows = (
             await self._postgres.rows("living_memories", tenant=whose.tenant, user=whose.user, ids=ids) if ids else []
         )
