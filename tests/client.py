@@ -1,13 +1,14 @@
 """A person at the JSON API, reading events like a browser does."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import httpx2
 import msgspec
 
-SILENCE_S = 2.5
+SILENCE_S, PATIENCE_S = 2.5, 60.0
 ENDS_A_TURN = ("done", "failed", "cancelled")
 
 
@@ -68,10 +69,13 @@ async def sse(answer: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor: str = "") -> list[dict[str, Any]]:
-    """Follow like a browser: reconnect with the last cursor; silence, a failed connection or `moving` raises `try`."""
+    """Follow like a browser: reconnect with the last cursor; silence, a failed connection or `moving` raises `try`.
+
+    AssertionError, with what was seen, when there is no end after a minute.
+    """
     seen: list[dict[str, Any]] = []
-    attempt = 0
-    while True:
+    attempt, last, until = 0, "", time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
         try:
             async for event in within(client.events(conversation, cursor, attempt=attempt), SILENCE_S):
                 cursor = event.get("cursor") or cursor
@@ -80,9 +84,11 @@ async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor
                     seen.append(event)
                 if event.get("turn") == turn and event["type"] in ENDS_A_TURN:
                     return seen
-        except (TimeoutError, httpx2.HTTPError):
-            attempt += 1
+        except (TimeoutError, httpx2.HTTPError) as error:
+            attempt, last = attempt + 1, repr(error)
         await asyncio.sleep(0.05)
+    ends = [f"{it.get('turn')} {it['type']}" for it in seen[-8:]]
+    raise AssertionError(f"turn {turn} has no end; {attempt} tries, the last: {last}; events: {', '.join(ends)}")
 
 
 async def within(feed: AsyncIterator[dict[str, Any]], silence_s: float) -> AsyncIterator[dict[str, Any]]:

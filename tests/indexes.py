@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from agent_image.runner.memory.indexing import LOOK_S, Indexing
 from appliance.core.acl import RedisUser
+from appliance.core.clock import monotonic
 from appliance.core.errors import EmbedderAway, EmbedderRefused
 from appliance.core.memory.index import MemoryIndex, Whose
 from appliance.core.memory.indexed import IndexedRows
@@ -24,6 +25,7 @@ from appliance.core.registry import Registry
 from appliance.core.settings import Settings
 from tests.memories import TYPED, Rememberer
 from tests.stores import Stores
+from tests.waiting import PATIENCE_S
 
 MEANINGS = {
     "coffee": 0, "espresso": 0, "kaffee": 0, "咖啡": 0, "кофе": 0, "tea": 1, "dog": 2, "hund": 2, "puppy": 2,
@@ -126,7 +128,8 @@ class Library:
         self, indexing: Indexing | None = None, meanwhile: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Index until there is nothing to do; `meanwhile` is waited for after each step."""
-        for _ in range(200):
+        until = monotonic() + PATIENCE_S  # of Redis' own time: it reads all keys there are before an index is ready
+        while monotonic() < until:
             waits_s = await (indexing or self.indexing).once()
             if meanwhile:
                 await meanwhile()
