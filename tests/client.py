@@ -84,6 +84,8 @@ async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor
                     seen.append(event)
                 if event.get("turn") == turn and event["type"] in ENDS_A_TURN:
                     return seen
+                if time.monotonic() > until:  # there are pings without end
+                    break
         except (TimeoutError, httpx2.HTTPError) as error:
             attempt, last = attempt + 1, repr(error)
         await asyncio.sleep(0.05)
