@@ -54,4 +54,10 @@ MEMORY_INDEX = [
     Guard("missing vectors are the primary's business", _INDEXING,
           "            done = [memory for memory in done if memory.id not in bare]\n", "            pass\n",
           f"{_KEPT}who_writes_indexes_at_once_and_leaves_missing_vectors_to_the_primary"),
+    Guard("every word of a question is scored", f"{_CORE}/index.py",
+          "' '.join('~' + it for it in said)", "'~' + said[0]",
+          f"{_FOUND}all_words_count_and_those_most_that_few_memories_have"),
+    Guard("what left the index counts no more", "appliance/embedded/redis.py",
+          '_SEARCH_OPTIONS if it.name == "redisearch.so" else ""', '""',
+          f"{_FOUND}all_words_count_and_those_most_that_few_memories_have"),
 ]  # fmt: skip
