@@ -31,7 +31,9 @@ class Hub:
         self._positions: dict[str, str] = {}
         self._inboxes: dict[str, set[asyncio.Queue[Event | None]]] = {}
         self._staying: set[asyncio.Queue[Event | None]] = set()
-        self._wake_seen = "$"
+        self._wake_seen = self._tasks_seen = "$"
+        self.tasks_wait = asyncio.Event()
+        """Set when somebody told of tasks that wait."""
         self._waker: asyncio.Task[None] | None = None
         self.generation: str | None = None
         self.away = False
@@ -101,11 +103,15 @@ class Hub:
                     await asyncio.sleep(RETRY_S)
 
     async def _read_once(self) -> None:
-        wake = self._redis.keys.wake(self._boot)
-        asked = self._positions | {wake: self._wake_seen}
+        wake, tasks = self._redis.keys.wake(self._boot), self._redis.keys.tasks_wake
+        asked = self._positions | {wake: self._wake_seen, tasks: self._tasks_seen}
         for stream, entries in (await self._events.read(asked)).items():
             if stream == wake:
                 self._wake_seen = entries[-1][0]
+                continue
+            if stream == tasks:
+                self._tasks_seen = entries[-1][0]
+                self.tasks_wait.set()
                 continue
             # Somebody who began to follow meanwhile may stand further back: then the next read serves both.
             if self._positions.get(stream) != asked[stream] or self.generation is None:

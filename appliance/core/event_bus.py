@@ -15,8 +15,6 @@ from appliance.core.redis import Redis, answering
 log = logs.get("hints")
 PING_S = 5.0
 AGAIN_S = 0.25
-LISTENING = "listening"
-"""Type of the hint that each listening begins with: whatever was said before it was missed."""
 Topic = Literal["agent", "model", "abort", "config", "health", "task"]
 
 
@@ -28,7 +26,7 @@ async def publish(redis: Redis, topic: Topic, kind: str, **facts: object) -> Non
 
 
 async def hear(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
-    """Yield hints on `topics` for ever. Those of an interruption are missed; a `LISTENING` says when it is over."""
+    """Yield hints on `topics` for ever; those of an interruption are missed, as hints may be."""
     while True:
         try:
             async for hint in listen(redis, *topics):
@@ -39,7 +37,7 @@ async def hear(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
 
 
 async def listen(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
-    """Yield hints on `topics` as they arrive, behind one that says that we listen.
+    """Yield hints on `topics` as they arrive.
 
     Raises:
         StoreAway: the connection broke or stayed silent to a ping; call again.
@@ -47,7 +45,6 @@ async def listen(redis: Redis, *topics: Topic) -> AsyncIterator[dict[str, Any]]:
     async with answering(), redis.block.pubsub() as channel:
         with cancellation.kept():
             await channel.subscribe(*(redis.keys.channel(topic) for topic in topics))
-        yield {"type": LISTENING}
         pinged = 0.0
         while True:
             with cancellation.kept():

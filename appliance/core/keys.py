@@ -99,6 +99,11 @@ class Keys:
         """Hash task → its entry in a stream: a row has one entry at most, however long it waits."""
         return f"{self.prefix}tasks:queued"
 
+    @property
+    def tasks_wake(self) -> str:
+        """Stream of one entry: ends the blocking reads of agents that wait for tasks."""
+        return f"{self.prefix}tasks:wake"
+
     def memory_index(self, name: str) -> str:
         """Search index of memories, and with a colon and an id the hash of one; `name` as `IndexName` writes it."""
         return f"{self.prefix}memory:{name}"

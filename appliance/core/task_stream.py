@@ -39,7 +39,7 @@ class TaskStream:
         """What its reader can: directed work for others is never read."""
         keys = redis.keys
         self._streams = [keys.tasks(priority) for priority in PRIORITIES]
-        self._needs, self._queued, self._channel = keys.tasks_needs, keys.tasks_queued, keys.channel("task")
+        self._needs, self._queued, self._wake = keys.tasks_needs, keys.tasks_queued, keys.tasks_wake
         self._passed = [0.0] * len(PRIORITIES)
         """What was read of each class divided by its share: whose is least is next (stride scheduling)."""
         self.left = False
@@ -63,10 +63,10 @@ class TaskStream:
         Raises:
             StoreAway, NoGeneration: nobody was told; the sweep tells them.
         """
-        args: list[str | int | float | bytes] = [self._redis.keys.generation, generation, self._channel]
+        args: list[str | int | float | bytes] = [self._redis.keys.generation, generation]
         for task, place in tasks:
             args += [_RANKS.get(place) or _directed(place), task]
-        keys = [*self._streams, self._queued, self._needs]
+        keys = [*self._streams, self._queued, self._wake, self._needs]
         return int(await self._redis.call("enqueue", keys, args))
 
     async def fetch(self, consumer: str, count: int, *, left_behind: bool = False) -> list[Entry]:

@@ -1,5 +1,6 @@
 """One Redis user per role: each may do its work and nothing else, and what is denied is logged (FAULTS F33)."""
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -60,6 +61,12 @@ def an_agent(agent_id: str = "agent-1") -> Agent:
     return Agent(id=agent_id, status=Status.ACTIVE, boot=f"boot-{agent_id}", can_vote=True)
 
 
+async def first_hint(redis: Redis, *topics: event_bus.Topic) -> dict[str, Any]:
+    async for hint in event_bus.listen(redis, *topics):
+        return hint
+    raise AssertionError("hints end only with an error")
+
+
 async def say(redis: Redis, *words: str) -> Any:
     client: Any = redis.data
     return await client.execute_command(*words)
@@ -78,12 +85,16 @@ async def test_a_keeper_may_do_all_that_liveness_and_elections_need(
     redis = signed_in("keeper")
     registry, seat = Registry(redis), election(redis)
     assert "JSON and search" in await redis.check()
-    hints = event_bus.listen(redis, "agent", "health", "config")
-    assert (await anext(hints))["type"] == event_bus.LISTENING
+    heard = asyncio.create_task(first_hint(redis, "agent", "health", "config"))
+
+    async def hears() -> bool:
+        return bool((await signed_in("admin").data.pubsub_numsub(redis.keys.channel("health")))[0][1])
+
+    await wait_until(hears, of="a keeper that listens")
     for agent in (an_agent("agent-1"), an_agent("agent-2")):
         await registry.beat(agent)
     assert await seat.install("agent-1", "boot-agent-1", 4)
-    assert (await anext(hints))["type"] == "primary_elected"
+    assert (await heard)["type"] == "primary_elected"
     assert await seat.renew("agent-1", "boot-agent-1", 4) == "ok"
     assert await seat.vote("agent-2", "boot-agent-2", epoch=4, suspect="agent-1", evidence="eof")
     tally = await seat.may_elect(epoch=4, seq=1, suspect="agent-1", evidence="eof", held_s=1)
@@ -121,10 +132,14 @@ async def test_a_runner_may_do_all_that_conversations_need(
     await events.append("c", "turn", 1, [("done", {})])
     assert (await Registry(redis).view()).epoch == 3
     await election(redis).tell(3, {"type": "routing"})
-    hints = event_bus.listen(redis, "abort")
-    assert (await anext(hints))["type"] == event_bus.LISTENING
-    await event_bus.publish(redis, "abort", "abort", turn="turn")
-    assert (await anext(hints))["turn"] == "turn"
+    heard = asyncio.create_task(first_hint(redis, "abort"))
+
+    async def is_heard() -> bool:
+        await event_bus.publish(redis, "abort", "abort", turn="turn")
+        return heard.done()
+
+    await wait_until(is_heard, of="an abort that is heard")
+    assert (await heard)["turn"] == "turn"
 
 
 async def test_the_others_see_the_registry_and_say_what_is_theirs(signed_in: Callable[[RedisUser], Redis]) -> None:

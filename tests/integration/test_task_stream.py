@@ -2,13 +2,11 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from itertools import cycle
 from uuid import uuid4
 
 import pytest
 
-from appliance.core import event_bus
 from appliance.core.errors import NoGeneration
 from appliance.core.records import PRIORITIES
 from appliance.core.redis import Redis, new_generation
@@ -250,12 +248,3 @@ async def test_a_reader_learns_whether_it_left_something(streams: Streams) -> No
     assert await left(9) == (["d"], True), "in another one"
     assert await left(9) == (["c"], True), "d is read, but not dropped, and may be left behind"
     assert await left(9) == ([], False)
-
-
-async def test_who_tells_of_something_says_so_to_all_that_listen(streams: Streams) -> None:
-    async with aclosing(event_bus.listen(streams.redis, "task")) as hints:  # type: ignore[type-var]
-        assert (await anext(hints))["type"] == event_bus.LISTENING
-        await streams.tell("a")
-        await streams.tell("a")
-        await streams.redis.data.publish(streams.redis.keys.channel("task"), '{"type": "last"}')
-        assert [(await anext(hints))["type"] for _ in range(2)] == ["waiting", "last"], "of what is new, once"

@@ -152,9 +152,6 @@ TASKS = [
     Guard("a model does not set the limits of its plan", "agent_image/runner/multi/planned.py",
           "Plan(wish.goal, plan.nodes, wish.limits)", "Plan(wish.goal, plan.nodes, plan.limits)",
           "tests/unit/test_planned.py::test_the_goal_and_the_limits_are_the_person_s_not_the_model_s"),
-    Guard("who missed hints of tasks looks", "agent_image/runner/tasks/board.py",
-          'if hint["type"] in ("waiting", event_bus.LISTENING):', 'if hint["type"] == "waiting":',
-          "tests/integration/test_hints.py::test_whoever_could_not_listen_for_tasks_looks_as_soon_as_it_can_again"),
     Guard("a reader learns that something is left", f"{_LUA}/fetch.lua", "others and 1 or 0", "0",
           f"{_STREAMS}a_reader_learns_whether_it_left_something"),
 ]  # fmt: skip

@@ -33,16 +33,11 @@ def share_of(slots: int) -> int:
 class Board:
     """Where tasks are put up, and where who put them up learns how they ended."""
 
-    def __init__(
-        self, redis: Redis, batches: TaskBatches, teller: Teller, share: Callable[[], int],
-        tasks_wait: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
-        """`tasks_wait` is called whenever somebody told of tasks that nobody runs yet, or may have told."""
+    def __init__(self, redis: Redis, batches: TaskBatches, teller: Teller, share: Callable[[], int]) -> None:
         self._redis = redis
         self._batches = batches
         self._teller = teller
         self._share = share
-        self._tasks_wait = tasks_wait
         self._awaited: dict[str, asyncio.Future[Ended]] = {}
         self._hinted: set[str] = set()
         self._look = asyncio.Event()
@@ -79,10 +74,6 @@ class Board:
 
     async def _hear(self) -> None:
         async for hint in event_bus.hear(self._redis, "task"):
-            if hint["type"] in ("waiting", event_bus.LISTENING):
-                self._tasks_wait()
-            if hint["type"] == event_bus.LISTENING:
-                self._look_at(set(self._awaited))
             mine = self._awaited.keys() & set(hint.get("ids", ()))
             told = mine & hint.get("how", {}).keys()
             for id_ in told:

@@ -31,14 +31,14 @@ class Tasks:
         can = (*config.capabilities(terminal=config.cluster_terminal), needs.of_agent(config.cluster_agent_id))
         stream = TaskStream(redis, can)
         teller = Teller(redis, stream, lambda: hub.generation)
-        slots, tasks_wait = config.cluster_max_tasks, asyncio.Event()
+        slots = config.cluster_max_tasks
 
         def share() -> int:
             """Rows of one user that Redis knows at a time: K in PROTOCOLS 7.4."""
             return share_of(slots * (1 + len(neighbours.named())))
 
-        self.worker = Worker(boot, slots, self.batches, stream, teller, tasks_wait, may_work, isolation)
-        self.board = Board(redis, self.batches, teller, share, tasks_wait.set)
+        self.worker = Worker(boot, slots, self.batches, stream, teller, hub.tasks_wait, may_work, isolation)
+        self.board = Board(redis, self.batches, teller, share)
         self.dispatcher = Dispatcher(boot, self.batches, teller, share)
 
     async def run(self) -> None:

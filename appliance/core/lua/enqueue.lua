@@ -1,6 +1,6 @@
--- enqueue(high, normal, low, queued, needs; generation_key, generation, channel, place, task, place, task, ...) -> added
--- Tell agents of rows that wait, and on `channel` that there is something to fetch; a place is a class (1, 2, 3) or, of
--- directed work, `class:needs`. A row that has an entry gets no second one (PROTOCOLS 7.4).
+-- enqueue(high, normal, low, queued, wake, needs; generation_key, generation, place, task, place, task, ...) -> added
+-- Tell agents of rows that wait; a place is a class (1, 2, 3) or, of directed work, `class:needs`. A row that has an
+-- entry gets no second one (PROTOCOLS 7.4).
 -- An entry that somebody has read is no telling any more: its reader claimed the row, which has come back since, or died
 -- before. It is replaced, so that whoever is free learns of it now. If its reader still claims the row, the new entry is
 -- dropped by who reads that. An entry in another place is replaced as well: the row was directed until then.
@@ -23,16 +23,16 @@ redis.register_function('enqueue', function(keys, args)
   if refusal then return refusal end
   if generation ~= args[2] then return redis.error_reply('NO_GENERATION another one is in force') end
   local added = 0
-  for i = 4, #args, 2 do
+  for i = 3, #args, 2 do
     local place, task = args[i], args[i + 1]
     if untold(keys, place, redis.call('HGET', keys[4], task)) then
       local entry = redis.call('XADD', stream_of(keys, place), '*', 't', task)
       redis.call('HSET', keys[4], task, mark_of(place, entry))
       local needs = string.match(place, ':(.+)')
-      if needs then redis.call('SADD', keys[5], needs) end
+      if needs then redis.call('SADD', keys[6], needs) end
       added = added + 1
     end
   end
-  if added > 0 then redis.call('PUBLISH', args[3], '{"type":"waiting"}') end
+  if added > 0 then redis.call('XADD', keys[5], 'MAXLEN', 1, '*', 'n', added) end
   return added
 end)
