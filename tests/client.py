@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import msgspec
 
-SILENCE_S, PATIENCE_S = 2.5, 60.0
+SILENCE_S, ENDS_WITHIN_S = 2.5, 60.0
 ENDS_A_TURN = ("done", "failed", "cancelled")
 
 
@@ -74,7 +74,7 @@ async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor
     AssertionError, with what was seen, when there is no end after a minute.
     """
     seen: list[dict[str, Any]] = []
-    attempt, last, until = 0, "", time.monotonic() + PATIENCE_S
+    attempt, last, until = 0, "", time.monotonic() + ENDS_WITHIN_S
     while time.monotonic() < until:
         try:
             async for event in within(client.events(conversation, cursor, attempt=attempt), SILENCE_S):

@@ -30,6 +30,7 @@ FLAGS_S, IDLE_FLAGS_S = 1.0, 5.0
 """Between looks at what the ledger says we run; seldom while nothing runs here."""
 LET_GO_WITHIN_S = 0.5
 DROP_AFTER_S = 0.01
+"""What was claimed runs first; its entry is forgotten then, together with those that were read meanwhile."""
 FEW = 8
 """With more results in a hint than this, reading their rows together costs less."""
 _STORE_RETRY_S = 0.25
@@ -123,7 +124,6 @@ class Worker:
         self._read += [entry for entry in entries if entry.task not in claimed.postponed]
         for task in claimed.tasks:
             self._attempts.start(task)
-        # What was claimed goes first, and who waits for it does not wait for this.
         asyncio.get_running_loop().call_later(DROP_AFTER_S, self._to_drop.set)
         return len(self._postponed) < len(entries) and (bool(postponed) or self._stream.left)
 
