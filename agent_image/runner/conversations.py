@@ -117,9 +117,12 @@ class Conversations:
     async def _tell_accepted(self, accepted: Accepted) -> str:
         """Tell open pages and return the cursor before this news.
 
-        The row is committed, so a failure here loses nothing: the attempt's first event says the same.
+        The row is committed, so a failure here loses nothing: the attempt's first event says the same. A store that is
+        known to be away is not waited for: a page gives up sooner and asks another agent.
         """
         turn = accepted.turn
+        if self._hub.away:
+            return ""
         first = acceptance(turn, accepted.message_id, queued=turn.state is not TaskState.RUNNING)
         try:
             opened = await self._events.open_attempt(turn.conversation_id, turn.id, 0, agent="", first=first)

@@ -3,10 +3,13 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import pytest
 
+from appliance.core.clock import monotonic
+from appliance.core.redis import DATA_CALL_S
 from tests.client import Client, follow_to_the_end
 from tests.cluster import Cluster, running_cluster
 from tests.fakes.models import expected_text
@@ -104,6 +107,26 @@ async def test_a_frozen_redis_is_no_reason_to_declare_anybody_dead(own: Cluster,
     conversation = await person.create()
     accepted = await person.send(conversation, "after [[tokens=3]]")
     assert (await follow_to_the_end(person, conversation, accepted["turn"]))[-1]["type"] == "done"
+
+
+async def test_a_redis_known_to_be_frozen_is_not_waited_for_with_a_message_that_is_committed(
+    own: Cluster, person: Client
+) -> None:
+    """Its page gives up after 0.7 s, and asked another agent, which had perhaps not noticed yet and took the turn."""
+    conversation = await person.create()
+    numbers = count()
+
+    async def accepted_at_once() -> bool:
+        began = monotonic()
+        await person.send(conversation, "kept [[tokens=3]]", client_id=f"number {next(numbers)}")
+        return monotonic() - began < DATA_CALL_S / 2
+
+    own.stores.signal("redis", signal.SIGSTOP)
+    try:
+        await wait_until(accepted_at_once, of="a message accepted without waiting for Redis")
+    finally:
+        own.stores.signal("redis", signal.SIGCONT)
+    await own.until_active(2)
 
 
 async def test_postgresql_restarted_in_mid_answer_only_delays_the_commit(own: Cluster, person: Client) -> None:
