@@ -41,10 +41,10 @@ class Client:
         return dict(answer.json())
 
     async def events(
-        self, conversation: str, cursor: str = "", *, attempt: int = 0
+        self, conversation: str, cursor: str = "", *, turn: str = "", attempt: int = 0
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Follow a conversation over one connection; pings come as {"type": "ping"}."""
-        params = {"cursor": cursor, "try": str(attempt)}
+        params = {"cursor": cursor, "turn": turn, "try": str(attempt)}
         async with self.http.stream("GET", f"/api/v1/conversations/{conversation}/events", params=params) as answer:
             if answer.status_code == 503:
                 answer.raise_for_status()  # as a browser takes it: nobody answers at the moment, try again
@@ -77,7 +77,7 @@ async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor
     attempt, last, until = 0, "", time.monotonic() + ENDS_WITHIN_S
     while time.monotonic() < until:
         try:
-            async for event in within(client.events(conversation, cursor, attempt=attempt), SILENCE_S):
+            async for event in within(client.events(conversation, cursor, turn=turn, attempt=attempt), SILENCE_S):
                 cursor = event.get("cursor") or cursor
                 attempt += event["type"] == "moving"
                 if event["type"] != "ping":

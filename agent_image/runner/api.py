@@ -91,7 +91,7 @@ class ConversationApi(Controller):
         )
         turn = accepted.turn
         if EVENT_STREAM in request.headers.get("accept", ""):
-            feed = await conversations.follow(request.user, conversation, accepted.cursor)
+            feed = await conversations.follow(request.user, conversation, accepted.cursor, turn.id)
             return Stream(as_sse(until_turn_ends(feed, turn.id)), media_type=EVENT_STREAM, status_code=200)
         body = AcceptedMessage(
             accepted.message_id, turn.id, turn.turn_no, turn.state, turn.attempt, accepted.duplicate, accepted.cursor
@@ -114,7 +114,11 @@ class ConversationApi(Controller):
 
     @get("/{conversation:str}/events", operation_id="follow_conversation")
     async def events(
-        self, request: Request[Any, Any, Any], conversations: Service, conversation: str, cursor: str = ""
-    ) -> Stream:
-        """Everything that happens in this conversation after `cursor`, as server-sent events."""
-        return await stream_of(request, conversations, conversation, cursor)
+        self, request: Request[Any, Any, Any], conversations: Service, conversation: str, cursor: str = "",
+        turn: str = "",
+    ) -> Stream:  # fmt: skip
+        """Everything that happens in this conversation after `cursor`, as server-sent events.
+
+        The end of `turn` is told in any case, also when its events are gone.
+        """
+        return await stream_of(request, conversations, conversation, cursor, turn)

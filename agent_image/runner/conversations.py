@@ -13,7 +13,7 @@ from agent_image.runner.feed import Feed
 from agent_image.runner.hub import Hub
 from agent_image.runner.neighbours import Neighbours
 from agent_image.runner.route import Here, route
-from agent_image.runner.turns.announcer import acceptance
+from agent_image.runner.turns.announcer import acceptance, told_by
 from agent_image.runner.turns.intake import Intake
 from agent_image.runner.turns.turn import last_word
 from appliance.core import event_bus, logs
@@ -242,22 +242,33 @@ class Conversations:
             _found(await self._postgres.row("message", **_of(user, conversation), message=_uuid(message_id)))
         )
 
-    async def join(self, user: User, conversation: str, cursor: str) -> AsyncIterator[Event | None]:
+    async def join(self, user: User, conversation: str, cursor: str, turn: str = "") -> AsyncIterator[Event | None]:
         """`follow`, for a client that may as well listen to another agent: Leaving when it should."""
         if self._hub.leaving:
             raise Leaving
-        return await self.follow(user, conversation, cursor, stays=False)
+        return await self.follow(user, conversation, cursor, turn, stays=False)
 
     async def follow(
-        self, user: User, conversation: str, cursor: str, *, stays: bool = True
+        self, user: User, conversation: str, cursor: str, turn: str = "", *, stays: bool = True
     ) -> AsyncIterator[Event | None]:
         """Return the endless feed of a conversation after `cursor`; None in it means that a second passed.
+
+        If events were missed, the end of `turn` is told from its row: its client need not read the transcript.
 
         Raises:
             NotFound: before the first event, when the conversation is not this person's.
         """
-        found = await self.find(user, conversation)
-        return Feed(self._events, self._hub, found.id, lambda: self._position(found.id), stays=stays).events(cursor)
+        found, asked = await self.find(user, conversation), _uuid(turn) if turn else ""
+        feed = Feed(
+            self._events, self._hub, found.id, lambda: self._position(found.id), lambda: self._ended(found.id, asked),
+            stays=stays,
+        )  # fmt: skip
+        return feed.events(cursor)
+
+    async def _ended(self, conversation: str, turn: str) -> tuple[Event, ...]:
+        """Return the whole text and the last event of a turn by its row; nothing unless it has ended."""
+        row = await self._ledger.ended(conversation, turn) if turn else None
+        return told_by(row) if row else ()
 
 
 def _uuid(text: str) -> str:

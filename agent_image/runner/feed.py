@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
 
 from agent_image.runner.hub import RETRY_S, Hub
 from appliance.core.conversation_events import ConversationEvents, is_known, parse_cursor
@@ -10,6 +11,14 @@ from appliance.core.metrics import OPEN_STREAMS
 from appliance.core.records import Event
 
 PING_S = 1.0
+
+
+class Start(NamedTuple):
+    """Where a feed reads on, and what it says before that of what its client missed."""
+
+    generation: str
+    stream_id: str
+    missed: tuple[Event, ...] = ()
 
 
 class Feed:
@@ -24,6 +33,7 @@ class Feed:
         hub: Hub,
         conversation: str,
         where_to_begin: Callable[[], Awaitable[str]],
+        ended: Callable[[], Awaitable[tuple[Event, ...]]],
         *,
         stays: bool,
     ) -> None:
@@ -31,6 +41,7 @@ class Feed:
         self._hub = hub
         self._conversation = conversation
         self._where_to_begin = where_to_begin
+        self._ended = ended
         self._stays = stays
         self._told_away = False
 
@@ -44,27 +55,30 @@ class Feed:
                     await asyncio.sleep(RETRY_S * 5)
                     start = await self._start(cursor)
                 if start is not None:
-                    generation, stream_id, known = start
-                    if not known:
-                        yield Event(type="snapshot", cursor=f"{generation}-{stream_id}")
-                    async for item in self._live(generation, stream_id):
+                    for item in start.missed:
                         yield item
+                    async for event in self._live(start.generation, start.stream_id):
+                        yield event
                 if self._hub.leaving:
                     yield Event(type="moving", cursor="")
                     return
                 cursor = ""  # the generation changed: begin again from rows
 
-    async def _start(self, cursor: str) -> tuple[str, str, bool] | None:
-        """Find where to read on: (generation, stream id, whether nothing was missed), or None while Redis is away."""
+    async def _start(self, cursor: str) -> Start | None:
+        """Find where to read on; None while a store is away."""
         try:
             position = await self._events.position(self._conversation)
             parsed = parse_cursor(cursor)
             if parsed is not None and is_known(parsed, position):
-                return (*parsed, True)
-            begin = parse_cursor(await self._where_to_begin())
+                return Start(*parsed)
+            begin = await self._where_to_begin()
+            # Asked after the place was found: what ends in between is told twice, not never. And said before the
+            # snapshot, with whose cursor nothing is missed any more.
+            missed = (*await self._ended(), Event(type="snapshot", cursor=begin))
         except StoreAway:
             return None
-        return (*begin, False) if begin else None
+        place = parse_cursor(begin)
+        return Start(*place, missed) if place else None
 
     async def _live(self, generation: str, after: str) -> AsyncIterator[Event | None]:
         catch_up = self._hub.is_followed(self._conversation)

@@ -152,11 +152,11 @@ async def page_events(
 
 
 async def stream_of(
-    request: Request[Any, Any, Any], conversations: Conversations, conversation: str, cursor: str
+    request: Request[Any, Any, Any], conversations: Conversations, conversation: str, cursor: str, turn: str = ""
 ) -> Stream:
     """Answer with a conversation's feed; a browser's Last-Event-ID wins over `cursor`."""
     after = request.headers.get("last-event-id") or cursor
     if len(after) > 200:
         raise BadInput("This cursor is not one of ours.")
-    feed = await conversations.join(request.user, conversation, after)
+    feed = await conversations.join(request.user, conversation, after, turn)
     return Stream(as_sse(feed), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})

@@ -128,7 +128,7 @@ class Talk:
         raise StoreAway("The turn's events cannot be read again", cause="no end")
 
     async def _connection(self, cursor: str) -> AsyncGenerator[Event, None]:
-        params = {"cursor": cursor, "try": str(self._tries)}
+        params = {"cursor": cursor, "turn": self.turn, "try": str(self._tries)}
         limits = httpx2.Timeout(SILENCE_S, connect=OPENING_S)
         request = self._http.build_request("GET", f"{self._path}/events", params=params, timeout=limits)
         # A frozen agent accepts a connection and never answers; a healthy one answers at once.

@@ -253,6 +253,10 @@ class TaskLedger:
         """Return ended turns whose last event may be missing, each with its message and answer."""
         return await self._postgres.rows("unannounced")
 
+    async def ended(self, conversation: str, turn_id: str) -> Row | None:
+        """Return an ended turn of a conversation in the form of `unannounced`."""
+        return await self._postgres.row("ended_turn", conversation=conversation, task=turn_id)
+
     async def announced(self, turn_id: str, attempt: int, state: TaskState) -> None:
         """Stamp that the last event of a turn is in its stream."""
         await self._postgres.rows("announced", task=turn_id, attempt=attempt, state=state)

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from appliance.web.tokens import digest_of
 from tests.cluster import Cluster
+from tests.waiting import PATIENCE_S
 
+expect.set_options(timeout=PATIENCE_S * 1000)  # of whoever drives a browser; Playwright's 5 s are for idle machines
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",

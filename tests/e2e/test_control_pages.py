@@ -12,9 +12,7 @@ from tests.client import Client
 from tests.cluster import Cluster, running_cluster
 from tests.e2e.control import signed_in
 from tests.steered import ClusterFleet, steered
-from tests.waiting import PATIENCE_S, wait_until
-
-LONG = PATIENCE_S * 1000
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,6 @@ async def steerable() -> AsyncIterator[tuple[Cluster, ClusterFleet]]:
 async def whole(steerable: tuple[Cluster, ClusterFleet]) -> None:
     """Two agents serve again, whatever the test before did."""
     cluster, fleet = steerable
-    expect.set_options(timeout=LONG)
     fleet.crashing.clear()
     await cluster.postgres.rows("resume_failover", by="test", trace="")
     await DesiredFleet(cluster.postgres).change(lambda _: Wish((1, 2)), action="scale", by="test", key=uuid4())
@@ -113,7 +110,7 @@ async def test_a_switchover_moves_the_badge_and_stands_in_the_history(
     await page.goto(f"{cluster.url}/control/agents")
     await page.click(f"a[aria-label='switch over {heir}']")
     await page.click("#act button:has-text('Switch over')")
-    await expect(page.locator(f"tr#{heir} .badge")).to_be_visible(timeout=LONG)
+    await expect(page.locator(f"tr#{heir} .badge")).to_be_visible()
     await page.goto(f"{cluster.url}/control/history")
     await expect(page.locator(".failover").first).to_contain_text(f"{leads} → {heir}")
     await expect(page.locator(".failover").first.locator(".spans rect").nth(2)).to_be_visible()

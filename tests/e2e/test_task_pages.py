@@ -10,7 +10,6 @@ from tests.boards import KINDS, Boarded, board_of
 from tests.client import Client
 from tests.cluster import Cluster, running_cluster
 from tests.e2e.control import signed_in
-from tests.waiting import PATIENCE_S
 
 SLOTS = 4
 
@@ -18,7 +17,6 @@ SLOTS = 4
 @pytest.fixture(scope="module")
 async def board() -> AsyncIterator[Boarded[Cluster]]:
     """Two agents that run tasks, and their control plane."""
-    expect.set_options(timeout=PATIENCE_S * 1000)
     async with running_cluster(2, TASK_MODULES=KINDS, CLUSTER_MAX_TASKS=str(SLOTS)) as cluster:
         await cluster.start_control_plane()
         async with board_of(cluster, SLOTS, 2) as made:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import Client, follow_to_the_end
+from tests.client import Client, follow_to_the_end, sse
 from tests.cluster import Cluster
 from tests.fakes.models import FakeProvider, expected_text
 from tests.waiting import wait_until
@@ -132,6 +132,39 @@ async def test_the_same_message_sent_twice_is_answered_once(client: Client, prov
     assert both[0]["turn"] == both[1]["turn"]
     await follow_to_the_end(client, conversation, both[0]["turn"])
     assert len(await provider.calls(message)) == 1
+
+
+@pytest.mark.parametrize("message", ["early [[tokens=5]]", "early [[status=500]]"])
+async def test_who_comes_after_the_end_without_a_cursor_is_told_it_by_its_row(client: Client, message: str) -> None:
+    """It used to hear pings for ever: the events were before the place from which it was given them."""
+    conversation, seen = await ask(client, message)
+    late = await follow_to_the_end(client, conversation, seen[-1]["turn"])
+    assert kinds(late) == ["snapshot", seen[-1]["type"]]
+    assert text_of(late) == text_of(seen)
+    assert late[-1] | {"cursor": ""} == seen[-1] | {"cursor": ""}
+
+
+async def test_a_message_sent_again_for_its_answer_is_given_the_whole_answer(client: Client) -> None:
+    path = f"/api/v1/conversations/{await client.create()}/messages"
+    body = {"text": "twice [[tokens=5]]", "client_id": "same"}
+    heard = []
+    for _ in range(2):
+        headers = {"Accept": "text/event-stream"}
+        async with asyncio.timeout(30), client.http.stream("POST", path, json=body, headers=headers) as answer:
+            heard.append([event async for event in sse(answer) if event["type"] != "ping"])
+    assert [events[-1]["type"] for events in heard] == ["done", "done"]
+    assert text_of(heard[0]) == text_of(heard[1]) == expected_text(body["text"])
+
+
+async def test_the_end_of_a_turn_is_told_in_its_own_conversation_only(client: Client) -> None:
+    _, seen = await ask(client, "mine [[tokens=2]]")
+    elsewhere = await client.create()
+    feed = client.events(elsewhere, turn=seen[-1]["turn"])
+    first = await asyncio.wait_for(anext(feed), 30)
+    await feed.aclose()
+    assert (first["type"], first["turn"]) == ("snapshot", "")
+    refused = await client.http.get(f"/api/v1/conversations/{elsewhere}/events", params={"turn": "none"})
+    assert refused.status_code == 404
 
 
 async def test_two_followers_on_two_agents_see_the_same_events_in_the_same_order(

@@ -10,7 +10,7 @@ from appliance.core.approvals import Approval, Approvals
 from appliance.core.conversation_events import ConversationEvents
 from appliance.core.errors import StaleAttempt, StoreAway
 from appliance.core.postgres import Row
-from appliance.core.records import TaskState, Turn
+from appliance.core.records import Event, TaskState, Turn
 from appliance.core.task_ledger import Answer, TaskLedger
 
 log = logs.get("runner")
@@ -61,6 +61,13 @@ class Announcer:
 def acceptance(turn: Turn, message: str, *, queued: bool) -> tuple[str, dict[str, Any]]:
     """Return the event of a message that was committed."""
     return "accepted", {"turn_no": turn.turn_no, "text": turn.text, "message_id": message, "queued": queued}
+
+
+def told_by(row: Row) -> tuple[Event, Event]:
+    """Return the whole text and the last event of an ended turn by its row, for a reader who missed them."""
+    said = ("snapshot", {"text": row["answer"] or ""}), _missing_word(row)
+    text, end = (Event(kind, "", str(row["id"]), row["attempt"], data) for kind, data in said)
+    return text, end
 
 
 def _missing_word(row: Row) -> tuple[str, dict[str, Any]]:

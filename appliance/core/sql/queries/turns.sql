@@ -55,6 +55,11 @@ select t.*, m.text as message, a.id as answer_id, a.text as answer, a.agent_id, 
    and t.state_at < now() - interval '1 second' and t.kind = 'conversation'
  order by t.state_at limit 50;
 
+-- name: ended_turn
+select t.id, t.attempt, t.state, t.reason, a.id as answer_id, a.text as answer, a.model, a.meta
+  from tasks t left join messages a on a.task_id = t.id and a.role = 'assistant'
+ where t.id = %(task)s and t.conversation_id = %(conversation)s and t.state in ('done', 'failed', 'dead', 'cancelled');
+
 -- name: announced
 update tasks set announced_at = now() where id = %(task)s and attempt = %(attempt)s and state = %(state)s;
 
