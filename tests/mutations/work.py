@@ -109,6 +109,12 @@ LIFE = [
     Guard("a runner dies with its keeper", "agent_image/runner/__main__.py",
           "ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)", "",
           "tests/unit/test_death_signal.py::test_the_kernel_kills_a_runner_whose_keeper_was_killed"),
+    Guard("who listens for a turn is told its end when its events are gone", "agent_image/runner/feed.py",
+          "(*await self._ended(), Event(", "(Event(",
+          "tests/integration/test_turns.py::test_who_comes_after_the_end_without_a_cursor_is_told_it_by_its_row"),
+    Guard("a turn is told in its own conversation", "appliance/core/sql/queries/turns.sql",
+          " and t.conversation_id = %(conversation)s and t.state in", " and t.state in",
+          "tests/integration/test_turns.py::test_the_end_of_a_turn_is_told_in_its_own_conversation_only"),
 ]  # fmt: skip
 
 DOORS = [
