@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from appliance.cli.talk import Talk
 from appliance.core.clock import monotonic
 from appliance.core.redis import DATA_CALL_S
 from tests.client import Client, follow_to_the_end
@@ -65,6 +66,24 @@ async def test_flushall_in_mid_answer_costs_no_word_and_no_agent(own: Cluster, p
     assert text_of(events) == expected_text(MESSAGE) == await committed(person, conversation)
     await own.until_active(2)
     assert await boots(own) == before, "nobody was declared dead"
+
+
+async def test_the_command_line_is_told_an_answer_whose_events_were_flushed_before_it_listened(own: Cluster) -> None:
+    _, token = await own.sign_in()
+    async with Talk(own.url, token) as talk:
+        await talk.ask("flushed [[tokens=3]]")
+
+        async def answered() -> bool:
+            row = await own.postgres.row("turn", task=talk.turn)
+            return row is not None and row["state"] == "done"
+
+        await wait_until(answered, of="the answer's row")
+        await own.redis.data.flushall()
+        async with asyncio.timeout(30):
+            events = [event async for event in talk.events() if event.get("turn")]
+    assert [event["type"] for event in events] == ["snapshot", "done"]
+    assert events[0]["text"] == expected_text("flushed [[tokens=3]]")
+    await own.until_active(2)
 
 
 async def test_redis_killed_and_started_again_in_mid_answer_costs_no_word(own: Cluster, person: Client) -> None:
