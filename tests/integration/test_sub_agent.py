@@ -99,6 +99,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(stores: Stores, postgres: Postgres, provider: FakeProvider) -> AsyncIterator[Desk]:
+    counted.clear()
     made = Desk(stores, postgres, provider)
     yield made
     await made.router.aclose()

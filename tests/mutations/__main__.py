@@ -18,7 +18,7 @@ from tests.mutations.guards import GUARDS
 
 COPIED = ("appliance", "agent_image", "control_plane", "nginx", "tests")
 Outcome = Literal["caught", "SURVIVED", "BROKEN"]
-_PATIENCE_S = 300.0
+_PATIENCE_S, _PATIENCE_A_TEST_S = 300.0, 10.0
 
 
 class Found(NamedTuple):
@@ -42,10 +42,11 @@ def ask(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     # Without bytecode: a file changed twice within a second would be taken for the one compiled before.
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-x", "--tb=short", *tests]
+    within_s = _PATIENCE_S + _PATIENCE_A_TEST_S * len(tests)
     try:
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S)
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=within_s)
     except subprocess.TimeoutExpired:
-        return -1, f"no answer within {_PATIENCE_S} s"
+        return -1, f"no answer within {within_s} s"
     return done.returncode, done.stdout + done.stderr
 
 
