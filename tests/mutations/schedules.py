@@ -40,7 +40,7 @@ SCHEDULES = [
           f"{_ROWS}the_same_id_is_one_and_numbers_are_never_used_again"),
     Guard("schedules are numbered one after the other", _SQL,
           "  perform 1 from users where id = p_user for no key update;\n", "",
-          f"{_ROWS}the_same_id_is_one_and_numbers_are_never_used_again"),
+          f"{_ROWS}one_that_is_made_beside_another_has_the_number_after_it"),
     Guard("a person has so many schedules and no more", _SQL, ">= p_max then", ">= 1000 then",
           f"{_ROWS}a_person_has_so_many_and_no_more"),
     Guard("missed runs are one late run", _FIRING, "it.time_zone, due.now)", "it.time_zone, due.at)",
