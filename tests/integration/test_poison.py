@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from agent_image.keeper.brake import DEATHS
-from appliance.core.records import TaskState
+from appliance.core.records import Agent, TaskState
 from appliance.core.task_batches import Wanted
 from tests.boards import KINDS, Boarded, board_of
 from tests.cluster import Cluster, running_cluster
@@ -53,10 +53,19 @@ async def test_a_task_that_hangs_its_runner_is_no_better(two: Boarded[Cluster]) 
     assert {it.state for it in others} == {TaskState.DONE}
 
 
+async def _killed(cluster: Cluster, agent: str) -> Agent | None:
+    """SIGKILL a runner; None when the registry still names one that ended with the test before."""
+    named = await cluster.agent(agent)
+    try:
+        os.kill(named.runner_pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return None
+    return named
+
+
 async def runner_dies(cluster: Cluster, agent: str) -> None:
     """SIGKILL a runner; return when the next one serves."""
-    before = await cluster.agent(agent)
-    os.kill(before.runner_pid, signal.SIGKILL)
+    before = await wait_until(lambda: _killed(cluster, agent), of="a runner that lives")
 
     async def replaced() -> bool:
         now = await cluster.agent(agent)
