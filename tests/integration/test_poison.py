@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -46,11 +47,17 @@ async def test_a_task_that_kills_its_runner_is_dead_at_the_third_and_its_neighbo
 
 @pytest.mark.timeout(150)
 async def test_a_task_that_hangs_its_runner_is_no_better(two: Boarded[Cluster]) -> None:
+    await wait_until(lambda: _all_live(two.cluster), of="two runners that live: one that only starts is not judged")
     innocents = [Wanted("sleep", {"seconds": 1}) for _ in range(4)]
     ids = await two.publish_all("ada", [Wanted("hang", {"seconds": 60}), *innocents])
     culprit, *others = await two.results(ids, within_s=120)
     assert culprit.state is TaskState.DEAD
     assert {it.state for it in others} == {TaskState.DONE}
+
+
+async def _all_live(cluster: Cluster) -> bool:
+    agents = (await cluster.view()).agents
+    return len(agents) == 2 and all(it.status == "active" and Path(f"/proc/{it.runner_pid}").exists() for it in agents)
 
 
 async def _killed(cluster: Cluster, agent: str) -> Agent | None:
