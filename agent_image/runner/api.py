@@ -119,6 +119,6 @@ class ConversationApi(Controller):
     ) -> Stream:  # fmt: skip
         """Everything that happens in this conversation after `cursor`, as server-sent events.
 
-        The end of `turn` is told in any case, also when its events are gone.
+        If events were missed, the end of `turn` is told from its row, before the snapshot.
         """
         return await stream_of(request, conversations, conversation, cursor, turn)

@@ -254,7 +254,7 @@ class TaskLedger:
         return await self._postgres.rows("unannounced")
 
     async def ended(self, conversation: str, turn_id: str) -> Row | None:
-        """Return an ended turn of a conversation in the form of `unannounced`."""
+        """Return an ended turn of a conversation with its answer; None while it goes on, or of another conversation."""
         return await self._postgres.row("ended_turn", conversation=conversation, task=turn_id)
 
     async def announced(self, turn_id: str, attempt: int, state: TaskState) -> None:
