@@ -28,7 +28,7 @@ class SharedPage:
     """Runner → tick, load, queued, lag, status, drained, reigning, terminal; keeper → the other fields."""
 
     loop_tick: float = _field(0, "d")
-    """CLOCK_BOOTTIME seconds of the runner's last turn of its event loop."""
+    """CLOCK_BOOTTIME seconds of the last turn of the runner's event loop; 0 = it has not turned yet, or is gone."""
     loop_lag_ms: float = _field(8, "d")
     load: int = _field(16, "q")
     queued: int = _field(24, "q")

@@ -61,6 +61,7 @@ class Child:
         page = self._page
         self._spared = False
         page.status, page.load, page.queued, page.reigning, page.drained = Status.STARTING, 0, 0, 0, 0
+        page.loop_tick = 0.0
         # Spawned from the main thread: the runner asks to be killed when this thread ends (PR_SET_PDEATHSIG).
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "agent_image.runner", boot, str(self._page.descriptor), str(self._port),
@@ -68,7 +69,7 @@ class Child:
         )  # fmt: skip
         log.info("runner_started", boot=boot, pid=self._process.pid)
         code = await self._process.wait()
-        self._page.status, self._page.reigning = Status.FAILED, 0
+        page.status, page.reigning, page.loop_tick = Status.FAILED, 0, 0.0
         return code
 
     async def stop(self) -> None:

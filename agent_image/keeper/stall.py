@@ -4,7 +4,6 @@ from agent_image.keeper.child import Child
 from agent_image.keeper.parts import Parts
 from appliance.core import logs
 from appliance.core.clock import beat, monotonic
-from appliance.core.records import Status
 
 log = logs.get("keeper")
 LEASE_STOPS_S = 1.5
@@ -13,7 +12,7 @@ _LOOK_S = 0.25
 
 
 class Stall:
-    """Looks at the runner's tick. While the keeper itself was stopped it judges nobody."""
+    """Looks at the runner's tick, from the first one on. While the keeper itself was stopped it judges nobody."""
 
     def __init__(self, parts: Parts, child: Child) -> None:
         self._page = parts.page
@@ -25,8 +24,8 @@ class Stall:
 
     @property
     def _stands_still_s(self) -> float:
-        running = self._page.status in (Status.ACTIVE, Status.DRAINING)
-        return monotonic() - self._page.loop_tick if running else 0.0
+        tick = self._page.loop_tick
+        return monotonic() - tick if tick else 0.0
 
     @property
     def lease_may_not_go_on(self) -> bool:

@@ -250,8 +250,12 @@ class Runner:
         )
 
     async def _tick(self) -> None:
-        """Show the keeper that this event loop turns, how far it lags, and how much runs."""
+        """Show the keeper that this event loop turns, how far it lags, and how much runs.
+
+        The first of the loops, so that it is judged before any work can hold it.
+        """
         page = self._page
+        page.loop_tick = monotonic()
         while True:
             page.loop_lag_ms = await beat(TICK_S) * 1000
             page.loop_tick = monotonic()

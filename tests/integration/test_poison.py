@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import partial
 
 import httpx2
 import pytest
@@ -11,8 +11,11 @@ import pytest
 from agent_image.keeper.brake import DEATHS
 from appliance.core.records import Agent, TaskState
 from appliance.core.task_batches import Wanted
-from tests.boards import KINDS, Boarded, board_of
+from tests.boards import KINDS, Boarded, board_of, boarded
 from tests.cluster import Cluster, running_cluster
+from tests.fakes.models import FakeProvider
+from tests.runners import Runners
+from tests.stores import Stores
 from tests.waiting import wait_until
 
 SLOTS = 20
@@ -47,7 +50,6 @@ async def test_a_task_that_kills_its_runner_is_dead_at_the_third_and_its_neighbo
 
 @pytest.mark.timeout(150)
 async def test_a_task_that_hangs_its_runner_is_no_better(two: Boarded[Cluster]) -> None:
-    await wait_until(lambda: _all_live(two.cluster), of="two runners that live: one that only starts is not judged")
     innocents = [Wanted("sleep", {"seconds": 1}) for _ in range(4)]
     ids = await two.publish_all("ada", [Wanted("hang", {"seconds": 60}), *innocents])
     culprit, *others = await two.results(ids, within_s=120)
@@ -55,9 +57,26 @@ async def test_a_task_that_hangs_its_runner_is_no_better(two: Boarded[Cluster]) 
     assert {it.state for it in others} == {TaskState.DONE}
 
 
-async def _all_live(cluster: Cluster) -> bool:
-    agents = (await cluster.view()).agents
-    return len(agents) == 2 and all(it.status == "active" and Path(f"/proc/{it.runner_pid}").exists() for it in agents)
+async def test_a_runner_shows_that_its_loop_turns_before_it_takes_the_first_task(
+    stores: Stores, provider: FakeProvider
+) -> None:
+    """From then on its keeper judges it: a task that hangs the next runner as soon as it starts must not be spared."""
+    async with boarded(stores, provider, 1) as made:
+        await made.cluster.kill("agent-1")
+        for agent in ("agent-2", "agent-3", "agent-4"):
+            ids = await made.publish("hang", seconds=2.0)
+            made.cluster.start_agent(agent)
+            await wait_until(partial(_runs, made, ids[0]), of="a task that hangs")
+            assert made.cluster.pages[agent].loop_tick
+            await made.results(ids)
+            await made.cluster.kill(agent)
+
+
+async def _runs(made: Boarded[Runners], id_: str) -> bool:
+    query = "select owner_boot from tasks where id = %s"
+    async with made.cluster.sql() as sql:
+        row = await (await sql.execute(query, [id_])).fetchone()
+    return row is not None and row["owner_boot"] is not None
 
 
 async def _killed(cluster: Cluster, agent: str) -> Agent | None:

@@ -172,6 +172,9 @@ SEAT = [
     Guard("a seat lost by standing still buys no time", "agent_image/keeper/stall.py",
           " or (self._led and stood_s > LEASE_STOPS_S)", "",
           "tests/unit/test_stall.py::test_a_primary_that_loses_its_seat_by_standing_still_is_not_given_longer"),
+    Guard("a runner is judged before it takes work", "agent_image/runner/main.py",
+          "page.loop_tick = monotonic()\n        while True:", "while True:",
+          "tests/integration/test_poison.py::test_a_runner_shows_that_its_loop_turns_before_it_takes_the_first_task"),
     Guard("a stalled runner is not shown", "agent_image/keeper/seat.py", "mine and may_show and", "mine and",
           f"{_SEAT}a_stalled_runner_is_not_shown_as_primary"),
 ]  # fmt: skip

@@ -55,3 +55,16 @@ def test_an_agent_that_gave_its_seat_up_in_good_health_is_any_agent() -> None:
 
 def test_a_keeper_in_tilt_kills_nobody() -> None:
     assert not Bench(leads=True, tilted=True).stands_still(KILL_OTHER_S + 1)
+
+
+def test_a_runner_is_judged_from_its_first_tick_on_whatever_it_says_of_itself() -> None:
+    """One that hangs in the first task it takes has had no time to say that it has started."""
+    bench = Bench(leads=False)
+    bench.page.status = Status.STARTING
+    assert bench.stands_still(KILL_OTHER_S + 0.1)
+
+
+def test_a_runner_whose_loop_has_not_turned_yet_is_not_judged() -> None:
+    bench = Bench(leads=False)
+    bench.page.loop_tick = 0.0
+    assert not bench.stall.is_overdue()
