@@ -15,6 +15,8 @@ from appliance.core.task_ledger import TaskLedger
 
 GEN = "g1"
 SHARE = 10
+ONE_AND_MANY = (1, 3)
+"""A single task goes a way of its own through the functions; what it comes to is the same."""
 
 
 class Books:
@@ -67,12 +69,13 @@ async def books(postgres: Postgres) -> Books:
     return found
 
 
-async def test_what_is_published_is_claimed_once_and_ends_once(books: Books) -> None:
-    published = await books.put_up(3)
+@pytest.mark.parametrize("count", ONE_AND_MANY)
+async def test_what_is_published_is_claimed_once_and_ends_once(books: Books, count: int) -> None:
+    published = await books.put_up(count)
     assert [id_ for id_, _ in published.told] == list(published.ids)
     taken = await asyncio.gather(books.take(published.ids), books.take(published.ids, books.other))
     first, second = sorted(taken, key=len)
-    assert (len(first), len(second)) == (0, 3)
+    assert (len(first), len(second)) == (0, count)
     boot = books.boot if taken[0] is second else books.other
     ended, _ = await books.end(*second, boot=boot)
     assert ended == set(published.ids)
@@ -81,20 +84,41 @@ async def test_what_is_published_is_claimed_once_and_ends_once(books: Books) -> 
     assert {it.state for it in found.values()} == {TaskState.DONE}
 
 
-async def test_a_key_used_twice_is_one_task(books: Books) -> None:
+@pytest.mark.parametrize("count", ONE_AND_MANY)
+async def test_nobody_ends_an_attempt_that_is_not_theirs(books: Books, count: int) -> None:
+    published = await books.put_up(count)
+    old = await books.take(published.ids)
+    assert (await books.end(*old, boot=books.other))[0] == set()
+    for task in old:
+        await books.batches.fail(task, books.boot, reason="no", delay_s=0)
+    new = await books.take(published.ids)
+    assert (await books.end(*old))[0] == set(), "an attempt before this one"
+    assert (await books.end(*new))[0] == set(published.ids)
+    assert await refused(books) == 2 * count
+
+
+async def refused(books: Books) -> int:
+    async with books.postgres._pool.connection() as connection:
+        found = await (await connection.execute("select count(*) as n from refusals")).fetchone()
+    return int(found["n"]) if found else 0
+
+
+@pytest.mark.parametrize("count", ONE_AND_MANY)
+async def test_a_key_used_twice_is_one_task(books: Books, count: int) -> None:
     user = await books.user()
-    wanted = [Wanted("nothing", key="the same"), Wanted("nothing", key="another")]
+    wanted = [Wanted("nothing", key=f"key {n}") for n in range(count)]
     first = await books.batches.submit(user, wanted, generation=GEN, share=SHARE)
     again = await books.batches.submit(user, wanted, generation=GEN, share=SHARE)
     assert again.ids == first.ids
     assert again.told == ()
 
 
-async def test_a_dead_boot_claims_nothing_and_commits_nothing(books: Books) -> None:
-    published = await books.put_up(2)
-    [task, _] = await books.take(published.ids)
+@pytest.mark.parametrize("count", ONE_AND_MANY)
+async def test_a_dead_boot_claims_nothing_and_commits_nothing(books: Books, count: int) -> None:
+    published = await books.put_up(count)
+    [task, *_] = await books.take(published.ids)
     await books.turns.bury(books.boot, "it died")
-    assert await books.turns.release(books.boot, turns_only=False) == 2
+    assert await books.turns.release(books.boot, turns_only=False) == count
     assert await books.take(published.ids) == []
     assert (await books.end(task))[0] == set()
     again = await books.take(published.ids, books.other)
@@ -110,6 +134,40 @@ async def test_only_a_share_of_a_person_s_tasks_is_told_and_the_rest_follow_as_t
     _, told = await books.end(*tasks)
     assert len(told) == 4
     assert set(told) <= set(published.ids), "the oldest first"
+
+
+async def test_a_single_task_counts_in_the_share_and_its_end_lets_the_next_be_told(books: Books) -> None:
+    singly = [await books.put_up() for _ in range(SHARE)]
+    assert [len(it.told) for it in singly] == [1] * SHARE
+    behind = await books.put_up()
+    assert behind.told == (), "the share is full"
+    [task] = await books.take(singly[0].ids)
+    assert await books.end(task) == (set(singly[0].ids), list(behind.ids))
+
+
+@pytest.mark.parametrize("count", ONE_AND_MANY)
+async def test_the_dispatcher_hears_of_what_was_not_told(books: Books, count: int) -> None:
+    async with books.postgres._pool.connection() as connection:
+        await connection.execute("listen nexus_queued")
+        await books.put_up(count)
+        assert [it async for it in connection.notifies(timeout=0.3, stop_after=1)] == [], "all were told"
+        await books.put_up(count, share=0)
+        await books.put_up(count, delay_s=60.0)
+        assert len([it async for it in connection.notifies(timeout=10, stop_after=2)]) == 2
+        await connection.execute("unlisten *")
+
+
+@pytest.mark.parametrize("count", ONE_AND_MANY)
+async def test_of_tasks_that_crashed_their_runners_twice_one_runs_at_a_time(books: Books, count: int) -> None:
+    published = await books.put_up(count)
+    async with books.postgres._pool.connection() as connection:
+        await connection.execute("update tasks set crash_count = 2")
+    alone, *others = published.ids + (await books.put_up()).ids
+    assert len(await books.take([alone])) == 1
+    async with books.postgres._pool.connection() as connection:
+        await connection.execute("update tasks set crash_count = 2")
+    claimed = await books.batches.claim(books.boot, others)
+    assert (claimed.tasks, claimed.postponed) == ((), frozenset(others))
 
 
 async def test_another_person_s_share_is_their_own(books: Books) -> None:

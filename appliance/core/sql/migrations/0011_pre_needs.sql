@@ -34,18 +34,36 @@ $$;
 
 -- As before (7.4), with what each needs (`p_lanes`, null when none of them needs anything). Directed work is told by the
 -- dispatcher alone, which knows whether anybody can do it.
+-- A single task, here and below, goes a short way first: mostly somebody waits for it, and statements over scalars keep
+-- their plans, while those over arrays are planned anew each time, at half of what the call costs. What is not as usual
+-- falls through.
 create function submit_tasks(
   p_tenant text, p_user uuid, p_parent uuid, p_conversation uuid, p_trace text, p_gen text, p_share int,
   p_ids uuid[], p_kinds text[], p_priorities text[], p_payloads jsonb[], p_keys text[], p_delays double precision[],
   p_lanes text[], p_prefers boolean[])
 returns table(id uuid, idem_key text, priority text, dispatched boolean) language plpgsql as $$
 #variable_conflict use_column
-declare v_room int := 0;
+declare v_room int := 0; v_now boolean;
 begin
   if p_gen is not null then
     select p_share - count(*) into v_room from (
       select 1 from tasks t where t.user_id = p_user and t.state = 'queued' and t.kind <> 'conversation'
                               and t.dispatched_gen is not null and t.lane is null limit p_share) d;
+  end if;
+  if cardinality(p_ids) = 1 and p_lanes is null then
+    v_now := v_room > 0 and p_delays[1] = 0;
+    return query
+      insert into tasks(id, tenant_id, user_id, parent_id, conversation_id, kind, priority, state, payload, idem_key,
+                        trace_id, due_at, dispatched_gen, dispatched_at)
+      values (p_ids[1], p_tenant, p_user, p_parent, p_conversation, p_kinds[1], p_priorities[1], 'queued',
+              p_payloads[1], p_keys[1], p_trace, now() + make_interval(secs => p_delays[1]),
+              case when v_now then p_gen end, case when v_now then now() end)
+      on conflict (idem_key) do nothing
+      returning id, idem_key, priority, dispatched_gen is not null;
+    if found then
+      if not v_now then perform pg_notify('nexus_queued', ''); end if;
+      return;
+    end if;
   end if;
   return query
     with wanted as (
@@ -80,6 +98,14 @@ begin
   if not found then return; end if;
   -- Nothing is promised by a claim: whatever is (an intent, a result) is committed later, and its flush takes this along.
   perform set_config('synchronous_commit', 'off', true);
+  if cardinality(p_ids) = 1 then
+    return query
+      update tasks set state = 'running', attempt = attempt + 1, owner_boot = p_boot, state_at = now(),
+                       claimed_at = clock_timestamp(), deadline_at = clock_timestamp() + p_deadline
+       where id = p_ids[1] and state = 'queued' and due_at <= now() and crash_count < 2 and lane is null
+      returning *;
+    if found then return; end if;
+  end if;
   with found as materialized (
     select id, state, due_at, crash_count, lane, needs from tasks where id = any(p_ids) order by id for update)
   select array_agg(id) filter (where crash_count < 2), array_agg(id) filter (where crash_count >= 2)
@@ -116,6 +142,22 @@ returns table(what text, id uuid, priority text) language plpgsql as $$
 #variable_conflict use_column
 declare v_ended uuid[]; v_user uuid; v_count int; v_directed int;
 begin
+  if cardinality(p_ids) = 1 then
+    update tasks t set state = p_states[1], result = p_results[1], reason = p_reasons[1], owner_boot = null,
+                       state_at = now(), ran_on = p_boot
+     where t.id = p_ids[1] and t.attempt = p_attempts[1] and t.state = 'running' and t.owner_boot = p_boot
+       and t.lane is null
+    returning t.user_id into v_user;
+    if found then
+      return query select 'ended', p_ids[1], '';
+      if p_gen is not null and exists(
+        select 1 from tasks t where t.user_id = v_user and t.state = 'queued' and t.kind <> 'conversation'
+                                and t.dispatched_gen is null and t.lane is null) then
+        return query select 'next', n.id, n.priority from dispatch_of(v_user, p_gen, 1) n;
+      end if;
+      return;
+    end if;
+  end if;
   with mine as materialized (
     select t.id, t.attempt, t.state, t.owner_boot from tasks t where t.id = any(p_ids) order by t.id for update)
   select array_agg(m.id) into v_ended
