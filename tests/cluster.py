@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import httpx2
 import psycopg
@@ -29,10 +29,13 @@ from tests.stores import Stores
 from tests.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parents[1]
+LAST_LINES = 25
 
 
 class Cluster:
     """Agents behind a gateway. `url` is what a browser opens."""
+
+    running: ClassVar[set["Cluster"]] = set()
 
     def __init__(self, stores: Stores, provider: FakeProvider, **environment: str) -> None:
         self.stores = stores
@@ -53,6 +56,7 @@ class Cluster:
         self.redis = Redis(self.settings)
         self.postgres = Postgres(self.settings, application="test")
         self.registry = Registry(self.redis)
+        self.running.add(self)
 
     async def start(self, agents: int = 3, *, gateway: bool = True) -> None:
         """Start the agents and the gateway and wait until all serve."""
@@ -224,6 +228,11 @@ class Cluster:
         """Return what a process logged."""
         return (self._folder / f"{name}.log").read_text()
 
+    def last_words(self) -> list[tuple[str, str]]:
+        """Return what each program logged last, with a heading."""
+        logs = sorted(self._folder.glob("*.log"))
+        return [(f"last of {it.stem}", "\n".join(it.read_text().splitlines()[-LAST_LINES:])) for it in logs]
+
     async def sign_in(self, name: str = "ada", role: str = "operator") -> tuple[User, str]:
         """Make a person and a login, and return its bearer token."""
         row = await self.postgres.row("ensure_user", tenant="default", name=name, role=role)
@@ -235,6 +244,7 @@ class Cluster:
 
     async def close(self) -> None:
         """End everything this cluster started."""
+        self.running.discard(self)
         for process in [*self._agents.values(), *self._others()]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGCONT)

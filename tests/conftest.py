@@ -1,7 +1,7 @@
 """Fixtures every folder of tests uses: real stores for the session, one shared cluster, people."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
@@ -12,6 +12,15 @@ from tests.fakes.models import FakeProvider
 from tests.stores import Stores
 
 Stores.durable = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a failure say what the programs logged last: of one on another machine nothing else is left."""
+    report = yield
+    if report.when == "call" and report.failed:
+        report.sections += [said for cluster in Cluster.running for said in cluster.last_words()]
+    return report
 
 
 @pytest.fixture(scope="session")

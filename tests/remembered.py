@@ -19,7 +19,7 @@ async def remembering(agents: int, embedder: FakeEmbedder, **more: str) -> Async
     """Run a cluster whose agents remember; a slow machine is given time."""
     async with running_cluster(
         agents, EMBEDDING_URL=embedder.url, EMBEDDING_MODEL=MODEL, CLUSTER_MEMORY_RECALL_DISTANCE="0.9",
-        CLUSTER_MEMORY_RECALL_WITHIN="4", CLUSTER_MIN_SECONDARIES="0", MEMORY_EXTRACTION="rules", **more,
+        CLUSTER_MEMORY_RECALL_WITHIN="20", CLUSTER_MIN_SECONDARIES="0", MEMORY_EXTRACTION="rules", **more,
     ) as running:  # fmt: skip
         yield running
 
@@ -51,6 +51,16 @@ class Person:
         events = await follow_to_the_end(self.client, conversation, accepted["turn"], accepted["cursor"])
         answer: dict[str, Any] = (await self.client.transcript(conversation))["messages"][-1]
         return answer | {"events": events, "in": conversation}
+
+    async def ask(self, text: str) -> dict[str, Any]:
+        """Like `say`, until memory was at hand: a store that stalls costs an answer its memories, on purpose."""
+
+        async def at_hand() -> dict[str, Any] | None:
+            answer = await self.say(text)
+            return None if "memory_note" in answer["meta"] else answer
+
+        found: dict[str, Any] = await wait_until(at_hand, of="an answer that was made with memory at hand")
+        return found
 
     async def remember(self, text: str, trust: Trust = "user") -> str:
         """Let a memory be found by its meaning; return its id."""

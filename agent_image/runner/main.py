@@ -196,7 +196,7 @@ class Runner:
                     "reign": self._reign.run(),
                     "mcp": self._mcp.run(),
                     "summaries": self._summaries.run(),
-                    "memories": self._memories.indexing.run(),
+                    "memories": self._memories.run(),
                 }.items()
             ]
             serving = group.create_task(server.serve(), name="http")

@@ -16,7 +16,7 @@ from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tools import Tool
 from appliance.core.embeddings import HttpEmbedder, related_of
-from appliance.core.memory.index import MemoryIndex
+from appliance.core.memory.index import MemoryIndex, load_redisvl
 from appliance.core.memory.indexed import IndexedRows
 from appliance.core.memory.promotions import Promotions
 from appliance.core.memory.search import MemorySearch
@@ -67,6 +67,12 @@ class Memories:
     def tools(self) -> list[Tool]:
         """Return the tools of models."""
         return [searcher(self.service), storer(self.service, self._config.cluster_agent_id)]
+
+    async def run(self) -> None:
+        """Keep the index until cancelled; a first turn that had to import the search would not wait for it."""
+        if self._config.embedding_url:
+            await load_redisvl()
+        await self.indexing.run()
 
     async def aclose(self) -> None:
         """Close what it opened."""
