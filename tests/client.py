@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import httpx2
@@ -77,15 +78,16 @@ async def follow_to_the_end(client: Client, conversation: str, turn: str, cursor
     attempt, last, until = 0, "", time.monotonic() + ENDS_WITHIN_S
     while time.monotonic() < until:
         try:
-            async for event in within(client.events(conversation, cursor, turn=turn, attempt=attempt), SILENCE_S):
-                cursor = event.get("cursor") or cursor
-                attempt += event["type"] == "moving"
-                if event["type"] != "ping":
-                    seen.append(event)
-                if event.get("turn") == turn and event["type"] in ENDS_A_TURN:
-                    return seen
-                if time.monotonic() > until:  # there are pings without end
-                    break
+            async with aclosing(client.events(conversation, cursor, turn=turn, attempt=attempt)) as feed:
+                async for event in within(feed, SILENCE_S):
+                    cursor = event.get("cursor") or cursor
+                    attempt += event["type"] == "moving"
+                    if event["type"] != "ping":
+                        seen.append(event)
+                    if event.get("turn") == turn and event["type"] in ENDS_A_TURN:
+                        return seen
+                    if time.monotonic() > until:  # there are pings without end
+                        break
         except (TimeoutError, httpx2.HTTPError) as error:
             attempt, last = attempt + 1, repr(error)
         await asyncio.sleep(0.05)

@@ -55,11 +55,6 @@ class Rememberer:
         async with opened, opened.transaction():
             yield opened
 
-    async def somebody_waits(self) -> bool:
-        """Whether a statement waits for a lock in this database."""
-        waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        return bool(await self.sql(waiting))
-
     async def sql(self, text: str, *values: object) -> list[dict[str, Any]]:
         """Do what no statement of the product does."""
         options = connection_options(self.config, "test")

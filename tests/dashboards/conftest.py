@@ -91,7 +91,8 @@ async def _talk(cluster: Cluster, person: Client) -> None:
             accepted = await person.send(conversation, MESSAGES[number % len(MESSAGES)])
             if number % 7 == 6:
                 await person.http.post(f"/api/v1/conversations/{conversation}/turns/{accepted['turn']}/cancel")
-            await asyncio.wait_for(follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"]), 20)
+            async with asyncio.timeout(20):
+                await follow_to_the_end(person, conversation, accepted["turn"], accepted["cursor"])
             await person.http.get("/control")
         number += 1
 
@@ -133,6 +134,8 @@ async def prometheus() -> AsyncIterator[Prometheus]:
         finally:
             for talk in talks:
                 talk.cancel()
-            await asyncio.gather(*talks, *(person.aclose() for person in people), return_exceptions=True)
+            # One after the other: what still ends a request would open its connection behind a client that is closed.
+            await asyncio.gather(*talks, return_exceptions=True)
+            await asyncio.gather(*(person.aclose() for person in people))
             running.stop()
             shutil.rmtree(folder)

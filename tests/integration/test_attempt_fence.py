@@ -12,6 +12,7 @@ from appliance.core.postgres import Postgres, connection_options
 from appliance.core.records import TaskState, Turn, User
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import Answer, TaskLedger
+from tests.locks import waits_for_a_lock
 from tests.waiting import wait_until
 
 Session = psycopg.AsyncConnection[dict[str, Any]]
@@ -92,13 +93,13 @@ async def test_an_attempt_before_does_not_queue_the_turn_again(
 async def test_a_burial_waits_for_a_claim_in_flight(config: Settings, ledger: TaskLedger, ada: User, boot: str) -> None:
     """Else the claim, which has seen its boot alive, would give work to a dead one after the release (7.3)."""
     await ledger.accept(ada, str(uuid4()), "hello", client_id="1", boot=None, create=True)
-    async with await a_session(config) as blocker, await a_session(config) as watcher, asyncio.TaskGroup() as group:
+    async with await a_session(config) as blocker, asyncio.TaskGroup() as group:
         await blocker.execute("begin")
         await blocker.execute("lock table tasks in share mode")  # the claim stops behind its look at the boot
         claimed = group.create_task(ledger.claim(boot, 5))
-        await wait_until(lambda: waits(watcher, "claim_turns("), of="the claim's wait")
+        await wait_until(lambda: waits_for_a_lock(config, "claim_turns("), of="the claim's wait")
         buried = group.create_task(ledger.bury(boot, "test"))
-        await wait_until(lambda: done_or_waits(buried, watcher), of="the burial or its wait")
+        await wait_until(lambda: done_or_waits(buried, config), of="the burial or its wait")
         assert not buried.done()
         await blocker.commit()
     assert len(claimed.result()) == 1
@@ -109,15 +110,5 @@ async def a_session(config: Settings) -> Session:
     return await psycopg.AsyncConnection.connect(config.postgres_url, **connection_options(config, "test"))
 
 
-async def waits(watcher: Session, call: str) -> bool:
-    """Whether a session waits for a lock in a statement that contains `call`."""
-    cursor = await watcher.execute(
-        "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        " and position(%s in query) > 0 and pid <> pg_backend_pid()",
-        [call],
-    )
-    return await cursor.fetchone() is not None
-
-
-async def done_or_waits(task: asyncio.Task[Any], watcher: Session) -> bool:
-    return task.done() or await waits(watcher, "bury_boot(")
+async def done_or_waits(task: asyncio.Task[Any], config: Settings) -> bool:
+    return task.done() or await waits_for_a_lock(config, "bury_boot(")

@@ -16,6 +16,7 @@ from appliance.core.records import TaskState, User
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import Answer, TaskLedger
+from tests.locks import waits_for_a_lock
 from tests.waiting import wait_until
 
 Session = psycopg.AsyncConnection[dict[str, Any]]
@@ -70,17 +71,6 @@ async def set_elected_s_ago(config: Settings, seconds: float) -> None:
             "update cluster_epoch set elected_at = clock_timestamp() - make_interval(secs => %s)", [seconds]
         )
         await session.commit()
-
-
-async def waits_for_a_lock(config: Settings, call: str) -> bool:
-    """Whether a session waits in a statement that contains `call`."""
-    async with a_session(config) as session:
-        cursor = await session.execute(
-            "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            " and position(%s in query) > 0 and pid <> pg_backend_pid()",
-            [call],
-        )
-        return await cursor.fetchone() is not None
 
 
 # The compare-and-set --------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from appliance.core.memory.upkeep import IndexUpkeep
 from control_plane.measured import Measured
 from tests.cluster import Cluster
 from tests.indexes import SAYINGS, Library, Meaning
+from tests.locks import waits_for_a_lock
 from tests.waiting import wait_until
 
 
@@ -133,7 +134,7 @@ async def test_a_vector_that_comes_while_its_memory_is_erased_is_no_failure(libr
         await connection.execute("delete from memories where id = %s", [espresso.id])
         vectors = [(it.id, library.meaning.vector(it.text)) for it in (espresso, dog)]
         putting = asyncio.create_task(library.rows.put_vectors("meaning", vectors))
-        await wait_until(library.people.somebody_waits, of="a wait for the row")
+        await wait_until(lambda: waits_for_a_lock(library.people.config), of="a wait for the row")
     await putting
     assert [id_ for id_, _ in await library.rows.unembedded("meaning", 9)] == []
     assert len(await library.people.sql("select 1 from memory_vectors")) == 1

@@ -17,6 +17,7 @@ from appliance.core.records import TaskState, User
 from appliance.core.schedules import MAX_ACTIVE, Due, Schedule, Schedules, Wish
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import Answer, TaskLedger
+from tests.locks import waits_for_a_lock
 from tests.waiting import wait_until
 
 EPOCH = 1
@@ -242,13 +243,12 @@ async def test_the_same_id_is_one_and_numbers_are_never_used_again(books: Books)
 
 async def test_one_that_is_made_beside_another_has_the_number_after_it(books: Books) -> None:
     made = "select no from create_schedule(%s, 'default', %s, %s, 'once', '', 'UTC', 'x', 'once', now(), '', 9)"
-    waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     options = connection_options(books.config, "test") | {"options": ""}
     opened = await psycopg.AsyncConnection.connect(books.config.postgres_url, **options)
     async with opened, opened.transaction():
         await opened.execute(made.encode(), (uuid4(), books.ada.id, books.talk))
         second = asyncio.create_task(books.remind())
-        await wait_until(lambda: books.sql(waiting), of="one that waits for the other's number")
+        await wait_until(lambda: waits_for_a_lock(books.config), of="one that waits for the other's number")
     assert (await second).no == 2
 
 
