@@ -231,7 +231,9 @@ class Cluster:
     def last_words(self) -> list[tuple[str, str]]:
         """Return what each program logged last, with a heading."""
         logs = sorted(self._folder.glob("*.log"))
-        return [(f"last of {it.stem}", "\n".join(it.read_text().splitlines()[-LAST_LINES:])) for it in logs]
+        return [
+            (f"last of {it.stem}", "\n".join(it.read_text(errors="replace").splitlines()[-LAST_LINES:])) for it in logs
+        ]
 
     async def sign_in(self, name: str = "ada", role: str = "operator") -> tuple[User, str]:
         """Make a person and a login, and return its bearer token."""

@@ -19,7 +19,7 @@ async def remembering(agents: int, embedder: FakeEmbedder, **more: str) -> Async
     """Run a cluster whose agents remember; a slow machine is given time."""
     async with running_cluster(
         agents, EMBEDDING_URL=embedder.url, EMBEDDING_MODEL=MODEL, CLUSTER_MEMORY_RECALL_DISTANCE="0.9",
-        CLUSTER_MEMORY_RECALL_WITHIN="20", CLUSTER_MIN_SECONDARIES="0", MEMORY_EXTRACTION="rules", **more,
+        CLUSTER_MEMORY_RECALL_WITHIN="4", CLUSTER_MIN_SECONDARIES="0", MEMORY_EXTRACTION="rules", **more,
     ) as running:  # fmt: skip
         yield running
 

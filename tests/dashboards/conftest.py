@@ -136,6 +136,6 @@ async def prometheus() -> AsyncIterator[Prometheus]:
                 talk.cancel()
             # One after the other: what still ends a request would open its connection behind a client that is closed.
             await asyncio.gather(*talks, return_exceptions=True)
-            await asyncio.gather(*(person.aclose() for person in people))
+            await asyncio.gather(*(person.aclose() for person in people), return_exceptions=True)
             running.stop()
             shutil.rmtree(folder)

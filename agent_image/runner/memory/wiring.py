@@ -15,6 +15,7 @@ from agent_image.runner.memory.tools import searcher, storer
 from agent_image.runner.tasks import kinds
 from agent_image.runner.tasks.board import Board
 from agent_image.runner.tools import Tool
+from appliance.core import logs
 from appliance.core.embeddings import HttpEmbedder, related_of
 from appliance.core.memory.index import MemoryIndex, load_redisvl
 from appliance.core.memory.indexed import IndexedRows
@@ -25,6 +26,8 @@ from appliance.core.postgres import Postgres
 from appliance.core.redis import Redis
 from appliance.core.settings import Settings
 from appliance.core.task_ledger import TaskLedger
+
+log = logs.get("memory")
 
 
 class Memories:
@@ -71,7 +74,10 @@ class Memories:
     async def run(self) -> None:
         """Keep the index until cancelled; a first turn that had to import the search would not wait for it."""
         if self._config.embedding_url:
-            await load_redisvl()
+            try:
+                await load_redisvl()
+            except Exception as error:  # whatever is wrong with memory, everything else goes on
+                log.warning("search_not_loaded", error=repr(error))
         await self.indexing.run()
 
     async def aclose(self) -> None:

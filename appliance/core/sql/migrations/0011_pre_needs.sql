@@ -36,7 +36,7 @@ $$;
 -- dispatcher alone, which knows whether anybody can do it.
 -- A single task, here and below, goes a short way first: mostly somebody waits for it, and statements over scalars keep
 -- their plans, while those over arrays are planned anew each time, at half of what the call costs. What is not as usual
--- falls through.
+-- falls through. `coalesce` keeps them to the row's id: an index on the state would be read as far as the backlog goes.
 create function submit_tasks(
   p_tenant text, p_user uuid, p_parent uuid, p_conversation uuid, p_trace text, p_gen text, p_share int,
   p_ids uuid[], p_kinds text[], p_priorities text[], p_payloads jsonb[], p_keys text[], p_delays double precision[],
@@ -102,7 +102,7 @@ begin
     return query
       update tasks set state = 'running', attempt = attempt + 1, owner_boot = p_boot, state_at = now(),
                        claimed_at = clock_timestamp(), deadline_at = clock_timestamp() + p_deadline
-       where id = p_ids[1] and state = 'queued' and due_at <= now() and crash_count < 2 and lane is null
+       where id = p_ids[1] and coalesce(state, '') = 'queued' and due_at <= now() and crash_count < 2 and lane is null
       returning *;
     if found then return; end if;
   end if;
@@ -145,8 +145,8 @@ begin
   if cardinality(p_ids) = 1 then
     update tasks t set state = p_states[1], result = p_results[1], reason = p_reasons[1], owner_boot = null,
                        state_at = now(), ran_on = p_boot
-     where t.id = p_ids[1] and t.attempt = p_attempts[1] and t.state = 'running' and t.owner_boot = p_boot
-       and t.lane is null
+     where t.id = p_ids[1] and t.attempt = p_attempts[1] and coalesce(t.state, '') = 'running'
+       and t.owner_boot = p_boot and t.lane is null
     returning t.user_id into v_user;
     if found then
       return query select 'ended', p_ids[1], '';
